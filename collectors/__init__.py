@@ -1,0 +1,1 @@
+"""How devices are asked: one module per protocol, one profile per device model. Imports storage only."""

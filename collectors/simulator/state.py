@@ -1,0 +1,224 @@
+"""What is so now in the simulated factory: arrays in SI units, in the order of the layout's tuples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Many counters at once: exact at any moment within the present step."""
+
+    base: Floats
+    #: per second, constant within the step
+    rate: Floats
+    #: epoch seconds at which `base` held
+    time: float
+
+    def at(self, now: float, index: int | slice | tuple[int | slice, ...] = slice(None)) -> Floats:
+        """Return the counts at `now` (epoch seconds)."""
+        counts: Floats = self.base[index] + self.rate[index] * max(0.0, now - self.time)
+        return counts
+
+
+@dataclass(slots=True)
+class Gpus:
+    """One element per GPU."""
+
+    power_watts: Floats
+    power_limit_watts: float
+    energy_joules: Counters
+    utilization_ratio: Floats
+    memory_copy_ratio: Floats
+    sm_active_ratio: Floats
+    sm_occupancy_ratio: Floats
+    tensor_active_ratio: Floats
+    dram_active_ratio: Floats
+    memory_used_bytes: Floats
+    memory_reserved_bytes: float
+    memory_total_bytes: float
+    temperature_celsius: Floats
+    memory_temperature_celsius: Floats
+    sm_clock_hertz: Floats
+    sm_clock_max_hertz: float
+    memory_clock_hertz: float
+    #: NVML clocks event reasons bit mask
+    clock_event_mask: Ints
+    throttle_power_seconds: Counters
+    throttle_thermal_seconds: Counters
+    nvlink_tx_bytes: Counters
+    nvlink_rx_bytes: Counters
+    process_count: Ints
+    #: a workload (pod) is assigned to it
+    assigned: Bools
+    #: fallen off the bus: does not answer and draws nothing
+    lost: Bools
+    #: last Xid, 0 for none
+    xid: Ints
+    #: busy, stalled, parked, reserved_idle, unallocated_idle, lost
+    condition: list[str]
+    #: epoch seconds since when that condition holds
+    condition_since: Floats
+
+
+@dataclass(slots=True)
+class Engines:
+    """One element per serving host's inference engine."""
+
+    start_time: Floats
+    output_tokens: Counters
+    prompt_tokens: Counters
+    cached_tokens: Counters
+    requests_ok: Counters
+    requests_aborted: Counters
+    preemptions: Counters
+    running: Floats
+    waiting: Floats
+    kv_ratio: Floats
+    #: mean seconds per request or token, of which sums and counts follow
+    ttft_seconds: Floats
+    itl_seconds: Floats
+    e2e_seconds: Floats
+
+
+@dataclass(slots=True)
+class Nodes:
+    """One element per host."""
+
+    power_watts: Floats
+    energy_joules: Counters
+
+
+@dataclass(slots=True)
+class Shelves:
+    """Power shelves; two-dimensional arrays are shelf x power supply."""
+
+    input_watts: Floats
+    output_watts: Floats
+    psu_input_watts: Floats
+    psu_output_watts: Floats
+    psu_ok: Bools
+    input_volts: float
+    bus_volts: Floats
+    inlet_celsius: Floats
+    energy_joules: Counters
+
+
+@dataclass(slots=True)
+class RackLoops:
+    """Coolant side and leak ropes of each GPU rack."""
+
+    heat_watts: Floats
+    flow_liters_per_second: Floats
+    supply_celsius: Floats
+    return_celsius: Floats
+    differential_pressure_pascals: Floats
+    valve_ratio: Floats
+    #: 0 dry, 1 wet
+    leak: Ints
+
+
+@dataclass(slots=True)
+class Cdus:
+    """Coolant distribution units; pumps are unit x pump (two each)."""
+
+    tcs_supply_celsius: Floats
+    tcs_return_celsius: Floats
+    tcs_flow_liters_per_second: Floats
+    tcs_supply_pascals: Floats
+    tcs_return_pascals: Floats
+    filter_in_pascals: Floats
+    filter_out_pascals: Floats
+    fws_supply_celsius: Floats
+    fws_return_celsius: Floats
+    fws_flow_liters_per_second: Floats
+    fws_supply_pascals: Floats
+    fws_return_pascals: Floats
+    valve_ratio: Floats
+    heat_watts: Floats
+    pump_ratio: Floats
+    pump_rpm: Floats
+    pump_ok: Bools
+    power_watts: Floats
+    level_ratio: Floats
+    ph: Floats
+    conductivity_siemens_per_meter: Floats
+    turbidity_ntu: Floats
+    ambient_celsius: Floats
+    humidity_ratio: Floats
+    dew_point_celsius: Floats
+    leak: Ints
+
+
+@dataclass(slots=True)
+class Switches:
+    """Leaf switches; port arrays are switch x port."""
+
+    boot_time: Floats
+    rx_bytes: Counters
+    tx_bytes: Counters
+    rx_unicast: Counters
+    tx_unicast: Counters
+    rx_discards: Counters
+    tx_discards: Counters
+    rx_errors: Counters
+    tx_errors: Counters
+    #: priority 3, the lossless class
+    pfc_rx: Counters
+    pfc_tx: Counters
+    pfc_rx_pause_seconds: Counters
+    ecn_marked: Counters
+    oper_up: Bools
+    flaps: Ints
+    #: output watts, switch x power supply (two each)
+    psu_watts: Floats
+    cpu_ratio: Floats
+    memory_used_bytes: Floats
+    memory_total_bytes: float
+    temperature_celsius: Floats
+    fan_ratio: Floats
+
+
+@dataclass(slots=True)
+class Pdus:
+    """Rack PDUs; phase arrays are PDU x 3."""
+
+    watts: Floats
+    volt_amperes: Floats
+    phase_amperes: Floats
+    phase_volts: Floats
+    energy_joules: Counters
+
+
+@dataclass(slots=True)
+class Meters:
+    """Building meters."""
+
+    watts: Floats
+    volts: Floats
+    amperes: Floats
+    power_factor: Floats
+    hertz: Floats
+    energy_joules: Counters
+
+
+@dataclass(slots=True)
+class State:
+    """The whole factory at one step."""
+
+    #: epoch seconds of the step
+    time: float
+    gpus: Gpus
+    engines: Engines
+    nodes: Nodes
+    shelves: Shelves
+    racks: RackLoops
+    cdus: Cdus
+    switches: Switches
+    pdus: Pdus
+    meters: Meters
