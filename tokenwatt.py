@@ -1,1 +1,423 @@
-"""TokenWatt's command line: the door, and the only module that sees collectors, storage and dashboard."""
+"""TokenWatt's command line: the door, and the only module that sees collectors, storage and dashboard.
+
+Exit codes: 0 ok, 1 failed, 2 usage or configuration.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from collectors.collector import CollectError, PollResult, Target
+from collectors.inventory import Inventory, load_inventory
+from collectors.poller import identify, place
+from collectors.profile import PACKAGED, load_profile
+from collectors.runtime import Fleet, Runtime
+from collectors.settings import CollectorsSettings, build_targets, parse_target_url
+from dashboard.live import Live
+from dashboard.settings import DashboardSettings
+from storage.config import ConfigError, load_yaml
+from storage.lineprotocol import encode
+from storage.point import Point
+from storage.settings import StorageSettings, open_store
+from storage.store import Store, StoreError
+from storage.writer import Writer
+
+app = typer.Typer(
+    name="tokenwatt",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Watts to tokens, live: an AI factory from the GPU board to the facility meter.",
+)
+out = Console()
+err = Console(stderr=True)
+
+CONFIG_HELP = "the site's file; config/site.yaml is a commented sample"
+Config = Annotated[Path, typer.Option("--config", "-c", help=CONFIG_HELP)]
+
+
+class Site(BaseModel):
+    """`site.yaml`: one section per room."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    storage: StorageSettings = StorageSettings()
+    collectors: CollectorsSettings = CollectorsSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    allow_plaintext_secrets: bool = False
+
+
+def main() -> None:
+    """Run the command line and turn expected failures into a message and an exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(f"[red]error[/] {problem}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except (CollectError, StoreError, OSError) as error:
+        err.print(f"[red]error[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of TokenWatt and what it stands on.
+
+    Example: `tokenwatt version`
+    """
+    for name in ("tokenwatt", "dash", "plotly", "duckdb", "influxdb-client", "pysnmp", "gufo-snmp", "nvidia-ml-py"):
+        out.print(f"{name} {installed_version(name)}", highlight=False)
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help=CONFIG_HELP)]) -> None:
+    """Validate a site, its inventory and its profiles without any I/O to devices; exit 2 lists every mistake.
+
+    Example: `tokenwatt check config/site.yaml`
+    """
+    _site, fleet = _load(file)
+    out.print(f"{file}: ok, {len(fleet.targets)} targets", highlight=False)
+
+
+@app.command()
+def probe(
+    device: Annotated[str, typer.Argument(help="a target's name in the site's file, or a URL: snmp://public@host:161")],
+    config: Config = Path("config/site.yaml"),
+    profile: Annotated[str | None, typer.Option(help="the device's profile; else it is asked what it is")] = None,
+    output: Annotated[
+        Literal["table", "lp", "json"], typer.Option("--format", help="how points are printed")
+    ] = "table",
+    timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for the device")] = 10.0,
+) -> None:
+    """Poll one device once and print its points.
+
+    Examples: `tokenwatt probe http://127.0.0.1:9100/metrics` · `tokenwatt probe snmp://public@10.0.0.7:161` ·
+    `tokenwatt probe modbus://10.0.0.9:502?profile=supermicro_scdu` · `tokenwatt probe nvml:// --format lp`
+    """
+    target, fleet = _probe_target(device, config, profile)
+    result = asyncio.run(_probe(target, fleet.folders, timeout))
+    points = place(result.points, fleet.places)
+    _PRINTERS[output](points)
+    for what in (*result.missing, *result.rejected):
+        err.print(f"[yellow]missing[/] {what}", highlight=False, soft_wrap=True)
+    if not points:
+        raise CollectError(f"{target.name}: the device answered, but gave no point")
+
+
+@app.command()
+def simulate(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="where site.yaml, inventory.csv and control.json are written")
+    ],
+    gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same site and the same load")] = 1,
+    speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
+    faults: Annotated[Path | None, typer.Option(help="a YAML list of {at, kind, object, seconds}")] = None,
+    storage: Annotated[Literal["duckdb", "influxdb"], typer.Option(help="the store that site.yaml names")] = "duckdb",
+) -> None:
+    """Play an AI factory on localhost over the real protocols and write a site.yaml that points at it.
+
+    Example: `tokenwatt simulate --dir /tmp/factory --gpus 64`
+    """
+    from collectors.simulator.site import simulate as play
+
+    _multiple_of_eight(gpus)
+    asyncio.run(play(directory, gpus=gpus, seed=seed, speed=speed, faults=faults, storage=storage))
+
+
+@app.command()
+def up(
+    config: Config = Path("config/site.yaml"),
+    host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on, instead of dashboard.port; 0 picks one")] = None,
+) -> None:
+    """Run everything in one process: collectors, store and dashboard.
+
+    Example: `tokenwatt up --config config/site.yaml`
+    """
+    site, fleet = _load(config)
+    with _running(config, site, fleet) as live, _web(live, site, host, port):
+        _wait_for_signal()
+
+
+@app.command()
+def collect(config: Config = Path("config/site.yaml")) -> None:
+    """Poll this site's targets into its store, without a dashboard.
+
+    Example: `tokenwatt collect --config config/site.yaml`
+    """
+    site, fleet = _load(config)
+    with _store(config, site) as store, _collecting(store, fleet):
+        out.print(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops", highlight=False)
+        _wait_for_signal()
+
+
+@app.command()
+def serve(
+    config: Config = Path("config/site.yaml"),
+    host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on, instead of dashboard.port; 0 picks one")] = None,
+) -> None:
+    """Serve the dashboard from a store that others fill.
+
+    Example: `tokenwatt serve --config config/site.yaml --port 8060`
+    """
+    site, _fleet = _load(config)
+    with _store(config, site) as store, _live(store, site, dict) as live, _web(live, site, host, port):
+        _wait_for_signal()
+
+
+@app.command()
+def demo(
+    gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on; 0 picks one")] = 8060,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same site and the same load")] = 1,
+    speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
+    faults: Annotated[Path | None, typer.Option(help="a YAML list of {at, kind, object, seconds}")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep the site and its data in DIR")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="run headless, compare with the factory's own state, exit")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=10, help="with --check: how long to run before comparing")] = 45.0,
+) -> None:
+    """Show a simulated AI factory live; nothing is left behind unless --keep.
+
+    Examples: `tokenwatt demo` · `tokenwatt demo --gpus 1024` · `tokenwatt demo --check --gpus 64 --seconds 45`
+    """
+    _multiple_of_eight(gpus)
+    with ExitStack() as stack:
+        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenwatt-")))
+        options = ["--gpus", str(gpus), "--seed", str(seed), "--speed", str(speed)]
+        options += ["--faults", str(faults)] if faults else []
+        stack.enter_context(_factory(directory, options))
+        config = directory / "site.yaml"
+        site, fleet = _load(config)
+        live = stack.enter_context(_running(config, site, fleet))
+        url = stack.enter_context(_web(live, site, host, 0 if check else port))
+        if check:
+            _prove(url, directory, seconds)
+        else:
+            _wait_for_signal()
+
+
+def _load(path: Path) -> tuple[Site, Fleet]:
+    """Read a site, its inventory and its profiles; raise ConfigError with every mistake."""
+    site = load_yaml(path, Site)
+    settings = site.collectors
+    inventory = load_inventory(path.parent / settings.inventory) if settings.inventory else Inventory()
+    folders = (path.parent / settings.profiles, PACKAGED) if settings.profiles else (PACKAGED,)
+    targets = build_targets(settings, inventory, str(path))
+    for target in targets:
+        if target.profile:
+            load_profile(target.profile, folders)
+    tags = settings.tags()
+    return site, Fleet(
+        targets,
+        folders,
+        tags,
+        inventory.places(),
+        lambda time_ns: inventory.points(tags, time_ns),
+    )
+
+
+def _multiple_of_eight(gpus: int) -> None:
+    if gpus % 8:
+        raise typer.BadParameter(f"{gpus} is no multiple of 8", param_hint="--gpus")
+
+
+@contextmanager
+def _store(config: Path, site: Site) -> Iterator[Store]:
+    store = open_store(site.storage, config.parent)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _collecting(store: Store, fleet: Fleet) -> Iterator[Writer]:
+    """Poll the fleet into the store from a thread with its own event loop."""
+    writer = Writer(store)
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(Runtime(fleet, writer.put).run(stop))
+        loop.close()
+
+    thread = threading.Thread(target=work, name="collectors")
+    thread.start()
+    try:
+        yield writer
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        writer.close()
+
+
+@contextmanager
+def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> Iterator[Live]:
+    live = Live(store, site.dashboard, stats)
+    live.start()
+    try:
+        yield live
+    finally:
+        live.close()
+
+
+@contextmanager
+def _running(config: Path, site: Site, fleet: Fleet) -> Iterator[Live]:
+    with (
+        _store(config, site) as store,
+        _collecting(store, fleet) as writer,
+        _live(store, site, writer.stats) as live,
+    ):
+        yield live
+
+
+@contextmanager
+def _web(live: Live, site: Site, host: str | None, port: int | None) -> Iterator[str]:
+    """Serve the dashboard in threads, print its address and yield it."""
+    from waitress import create_server
+
+    from dashboard.app import create_app
+
+    settings = site.dashboard
+    address = host or settings.host
+    dash = create_app(live, settings)
+    server = create_server(dash.server, host=address, port=settings.port if port is None else port, threads=8)
+    threading.Thread(target=server.run, name="web", daemon=True).start()
+    url = f"http://{address}:{server.effective_port}"
+    out.print(f"TokenWatt is up: [bold]{url}[/]   Ctrl-C stops", highlight=False)
+    try:
+        yield url
+    finally:
+        server.close()
+        server.task_dispatcher.shutdown()
+
+
+@contextmanager
+def _factory(directory: Path, options: Sequence[str]) -> Iterator[None]:
+    """Run the simulator as a child process, ready when this yields."""
+    command = [sys.executable, "-m", "tokenwatt", "simulate", "--dir", str(directory), *options]
+    # Its own session: Ctrl-C reaches us alone, and we stop it after the collectors have closed.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            with err.status("building the factory ..."):
+                assert child.stdout is not None
+                if "ready" not in child.stdout:
+                    raise OSError(f"the simulator ended with exit code {child.wait()} before it was ready")
+            yield
+        finally:
+            child.terminate()
+
+
+def _wait_for_signal() -> None:
+    """Sleep until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def _prove(url: str, directory: Path, seconds: float) -> None:
+    """Compare what the dashboard says with the factory's own state; exit 1 if they differ by more than 1 %."""
+    from collectors.simulator.check import compare
+
+    control = json.loads((directory / "control.json").read_text())["url"]
+    with err.status(f"running for {seconds:g} s ..."):
+        rows, agree = compare(url, control, seconds)
+    table = Table(
+        "quantity", "shown", "truth", "error", title="What the dashboard shows against the factory's own state"
+    )
+    for row in rows:
+        table.add_row(row.quantity, row.shown, row.truth, row.error, style="" if row.ok else "red")
+    out.print(table)
+    if not agree:
+        raise typer.Exit(1)
+
+
+def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Target, Fleet]:
+    if "://" in device:
+        target = parse_target_url(device).target(name=device.split("://", 1)[1].split("@")[-1].split("?")[0] or "local")
+        fleet = Fleet((target,), (PACKAGED,))
+    else:
+        _site, fleet = _load(config)
+        found = [target for target in fleet.targets if target.name == device]
+        if not found:
+            names = ", ".join(sorted(t.name for t in fleet.targets)[:20])
+            raise typer.BadParameter(f"{config} has no target {device!r}; it has {names}")
+        target = found[0]
+    return (replace(target, profile=profile) if profile else target), fleet
+
+
+async def _probe(target: Target, folders: Sequence[Path], timeout_s: float) -> PollResult:
+    from importlib import import_module
+    from time import time_ns
+
+    found = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            if target.protocol != "nvml":
+                found = load_profile(target.profile, folders) if target.profile else await identify(target, folders)
+                err.print(f"{target.name}: profile {found.profile}, {found.model}", highlight=False)
+            collector = import_module(f"collectors.{target.protocol}").open_collector(target, found)
+            try:
+                result: PollResult = await collector.poll(time_ns())
+            finally:
+                await collector.aclose()
+    except TimeoutError as error:
+        raise CollectError(f"{target.name} {target.address}: no complete answer in {timeout_s:g} s") from error
+    return result
+
+
+def _print_table(points: Sequence[Point]) -> None:
+    table = Table("measurement", "tags", "field", "value")
+    for point in points:
+        tags = " ".join(f"{k}={v}" for k, v in point.tags.items())
+        for name, value in point.fields.items():
+            table.add_row(point.measurement, tags, name, f"{value:.10g}" if isinstance(value, float) else str(value))
+    out.print(table)
+
+
+def _print_lines(points: Sequence[Point]) -> None:
+    sys.stdout.buffer.write(encode(points))
+
+
+def _print_json(points: Sequence[Point]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"measurement": p.measurement, "tags": dict(p.tags), "fields": dict(p.fields), "time_ns": p.time_ns}
+        for p in points
+    ]
+    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+
+
+_PRINTERS: dict[str, Callable[[Sequence[Point]], None]] = {
+    "table": _print_table,
+    "lp": _print_lines,
+    "json": _print_json,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,7 @@ class ProtocolError(CollectError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One device to poll. All of it is checked configuration; nothing of it is secret but `password`."""
+    """One device to poll. All of it is checked configuration; nothing of it is secret but the passwords."""
 
     #: the inventory's name; becomes the tag `device` (or `host`, `endpoint`, as the profile says)
     name: str
@@ -56,6 +56,8 @@ class Target:
     timeout: timedelta = timedelta(seconds=3)
     username: str = ""
     password: Secret | None = None
+    #: SNMPv3 privacy password
+    priv_password: Secret | None = None
     #: protocol switches as text, from the URL's query: tls, version, auth, priv, unit, ...
     options: Mapping[str, str] = field(default_factory=dict)
     #: tags put on each of its points: location from the inventory (site, row, rack), and the site's own

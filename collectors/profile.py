@@ -4,19 +4,29 @@ A profile is one YAML file in `collectors/profiles/` (or in the site's own folde
 begins with `_` are shared parts for `extends`. How a protocol reads `each` and `at` stands in that protocol's module.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from collectors.reading import Reading, compile_readings, own_tags
+from collectors.units import conversion
+from storage.config import ConfigError, InvalidValueError, Problem, parse_duration, suggest, validate
+from storage.document import Items, Section, dotted, locate, read_document
+from storage.schema import MEASUREMENTS
 
 PACKAGED = Path(__file__).parent / "profiles"
 
 Raw = int | float | str | bool
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PointSpec(_Strict):
@@ -66,11 +76,13 @@ class Derived(_Strict):
     heat: Literal["water", "pg25"] | None = None
     #: value at the first point minus that at the second: [coolant.pressure_pascals, filter_in, filter_out]
     difference: tuple[str, str, str] | None = None
+    #: median of a field over the rows whose tags match: [power.voltage_volts, {circuit: "psu-*", side: output}]
+    median: tuple[str, Mapping[str, str]] | None = None
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Derived":
-        if sum(rule is not None for rule in (self.sum, self.heat, self.difference)) != 1:
-            raise ValueError("a derived value has exactly one of sum, heat, difference")
+        if sum(rule is not None for rule in (self.sum, self.heat, self.difference, self.median)) != 1:
+            raise ValueError("a derived value has exactly one of sum, heat, difference, median")
         return self
 
 
@@ -79,7 +91,7 @@ class Group(_Strict):
 
     #: how rows are found, in the protocol's own terms; empty means one row
     each: Mapping[str, Any] = Field(default_factory=dict)
-    #: tags of every point of the group; `{name}` is replaced by the row's variables
+    #: tags of those of its points whose measurement has them; `{name}` is replaced by the row's variables
     tags: Mapping[str, str] = Field(default_factory=dict)
     points: tuple[PointSpec, ...]
 
@@ -89,6 +101,12 @@ class Poll(_Strict):
 
     fast: str = "10s"
     slow: str = "300s"
+
+    @field_validator("fast", "slow")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        parse_duration(value)
+        return value
 
 
 class Profile(_Strict):
@@ -111,17 +129,182 @@ class Profile(_Strict):
     groups: tuple[Group, ...]
     derived: tuple[Derived, ...] = ()
 
+    @cached_property
+    def readings(self) -> Mapping[tuple[int, int], Reading]:
+        """Return each entry made ready to run, by the identities of its group and its point."""
+        return {(id(g), id(made.spec)): made for g in self.groups for made in compile_readings(g)}
+
 
 def load_profile(name: str, folders: Sequence[Path] = (PACKAGED,)) -> Profile:
     """Return the profile `name`, with its `extends` resolved, from the first folder that has it.
+
+    A parent (`extends: _name`) is merged key by key, the child's keys win; its `groups` and `derived` come before the
+    child's.
 
     Raises:
         ConfigError: every mistake with file, line and key: unknown keys, fields that the schema lacks, units that do
             not fit the field, two readings for one (to, tags).
     """
-    raise NotImplementedError
+    path = _find(name, folders) if _NAME.fullmatch(name) else None
+    if path is None:
+        where = ", ".join(str(folder) for folder in folders)
+        hint = suggest(name, list_profiles(folders))
+        raise ConfigError([Problem(where, 0, "profile", f"there is no profile {name!r}", hint)])
+    document = _read(path, folders, ())
+    profile = validate(document, Profile, folder=path.parent)
+    problems = [_at(document, location, error) for location, error in _mistakes(profile, path.stem)]
+    if problems:
+        raise ConfigError(sorted(problems, key=lambda p: (p.file, p.line)))
+    return profile
 
 
 def list_profiles(folders: Sequence[Path] = (PACKAGED,)) -> Sequence[str]:
     """Return the names of all profiles in these folders, sorted, without shared parts."""
     return sorted({path.stem for folder in folders for path in folder.glob("*.yaml") if not path.stem.startswith("_")})
+
+
+def _find(name: str, folders: Sequence[Path]) -> Path | None:
+    paths = (folder / f"{name}.yaml" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read(path: Path, folders: Sequence[Path], children: tuple[Path, ...]) -> Section:
+    """Return a profile file merged over its parents."""
+    document = read_document(path)
+    if "extends" not in document:
+        return document
+    parent = document["extends"]
+    found = _find(parent, folders) if isinstance(parent, str) and _NAME.fullmatch(parent.lstrip("_")) else None
+    if found is None:
+        shared = {p.stem for folder in folders for p in folder.glob("_*.yaml")}
+        raise _extends_error(
+            document, InvalidValueError(f"there is no shared part {parent!r}", suggest(parent, shared))
+        )
+    if found in (path, *children):
+        chain = " -> ".join(p.stem for p in (*children, path, found))
+        raise _extends_error(document, InvalidValueError(f"goes in a circle: {chain}", "take one `extends` out"))
+    return _merge(_read(found, folders, (*children, path)), document, joined=("groups", "derived"))
+
+
+def _extends_error(document: Section, error: InvalidValueError) -> ConfigError:
+    return ConfigError([_at(document, ("extends",), error)])
+
+
+def _merge(parent: Section, child: Section, joined: tuple[str, ...] = ()) -> Section:
+    merged = Section(child.place)
+    for key in [*parent, *(key for key in child if key not in parent)]:
+        value, place = (child[key], child.places[key]) if key in child else (parent[key], parent.places[key])
+        base = parent.get(key)
+        if key in child and isinstance(value, Section) and isinstance(base, Section):
+            value = _merge(base, value)
+        elif key in child and key in joined and isinstance(value, Items) and isinstance(base, Items):
+            value = _join(base, value)
+        merged.put(key, value, place)
+    return merged
+
+
+def _join(first: Items, second: Items) -> Items:
+    items = Items(second.place)
+    for part in (first, second):
+        for value, place in zip(part, part.places, strict=True):
+            items.put(value, place)
+    return items
+
+
+Mistake = tuple[tuple[object, ...], InvalidValueError]
+
+
+def _at(document: Section, location: tuple[object, ...], error: InvalidValueError) -> Problem:
+    place, path = locate(document, location)
+    return Problem(place.file, place.line, dotted(path), error.reason, error.hint)
+
+
+def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
+    """Yield what a model cannot see: names against the schema and against each other."""
+    if profile.profile != stem:
+        yield ("profile",), InvalidValueError(f"{profile.profile!r} is not the file's name", f"write profile: {stem}")
+    for number, group in enumerate(profile.groups):
+        yield from _group_mistakes(("groups", number), group)
+    for number, rule in enumerate(profile.derived):
+        yield from _derived_mistakes(("derived", number), rule)
+
+
+def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
+    known: set[str] = set()
+    seen: dict[tuple[object, ...], int] = {}
+    for number, spec in enumerate(group.points):
+        here = (*at, "points", number)
+        wrong = _unknown_field(spec.to)
+        if wrong:
+            yield (*here, "to"), wrong
+            continue
+        measurement = spec.to.partition(".")[0]
+        known.update(MEASUREMENTS[measurement].tags)
+        yield from _tag_mistakes((*here, "tags"), spec.tags, measurement)
+        yield from _value_mistakes(here, spec)
+        for bit in spec.flags.values() if spec.flags else ("",):
+            series = (spec.to, bit, *sorted(own_tags(group, spec, measurement).items()))
+            if seen.setdefault(series, number) != number:
+                reason = f"the same field and tags as points[{seen[series]}]"
+                yield (*here, "to"), InvalidValueError(reason, "give one of them another tag, or list both in one `at`")
+    for name in group.tags.keys() - known if known else ():
+        yield (*at, "tags", name), InvalidValueError("no measurement of this group has this tag", suggest(name, known))
+
+
+def _unknown_field(path: str) -> InvalidValueError | None:
+    measurement, _, name = path.partition(".")
+    if measurement in MEASUREMENTS and name in MEASUREMENTS[measurement].fields:
+        return None
+    names = MEASUREMENTS[measurement].fields if measurement in MEASUREMENTS else ()
+    every = [f"{measurement}.{n}" for n in names] or [f"{m}.{n}" for m, own in MEASUREMENTS.items() for n in own.fields]
+    return InvalidValueError(f"the schema has no field {path!r}", suggest(path, every))
+
+
+def _tag_mistakes(at: tuple[object, ...], tags: Mapping[str, str], measurement: str) -> Iterator[Mistake]:
+    known = MEASUREMENTS[measurement].tags
+    for name in tags:
+        if name not in known:
+            yield (*at, name), InvalidValueError(f"{measurement} has no tag {name!r}", suggest(name, known))
+
+
+def _value_mistakes(at: tuple[object, ...], spec: PointSpec) -> Iterator[Mistake]:
+    measurement, _, name = spec.to.partition(".")
+    field = MEASUREMENTS[measurement].fields[name]
+    try:
+        conversion(spec.unit, name, field.unit)
+    except InvalidValueError as e:
+        yield (*at, "unit"), e
+    for raw, state in (spec.enum or {}).items():
+        if state is not None and field.states and state not in field.states:
+            states = ", ".join(f"{number} {word}" for number, word in field.states.items())
+            yield (*at, "enum", raw), InvalidValueError(f"{state} is no state of {spec.to}", f"states: {states}")
+    if (spec.flags is not None) != (spec.to == "alarm_bits.active"):
+        yield (*at, "flags"), InvalidValueError("flags and alarm_bits.active go together", "set both or neither")
+    if spec.min is not None and spec.max is not None and spec.min > spec.max:
+        yield (*at, "min"), InvalidValueError(f"{spec.min:g} is above max {spec.max:g}", "swap them")
+    if not 0 <= spec.frac_bits <= 63:
+        yield (*at, "frac_bits"), InvalidValueError(f"{spec.frac_bits} is out of range", "0 to 63")
+    if not spec.addresses:
+        yield (*at, "at"), InvalidValueError("names no address", "give at least one")
+
+
+def _derived_mistakes(at: tuple[object, ...], rule: Derived) -> Iterator[Mistake]:
+    wrong = _unknown_field(rule.to)
+    if wrong:
+        yield (*at, "to"), wrong
+        return
+    measurement = rule.to.partition(".")[0]
+    yield from _tag_mistakes((*at, "tags"), rule.tags, measurement)
+    yield from _tag_mistakes((*at, "sum"), rule.sum or {}, measurement)
+    if rule.heat and rule.to != "coolant.heat_watts":
+        yield (*at, "to"), InvalidValueError("heat goes to coolant.heat_watts", "write to: coolant.heat_watts")
+    if rule.median:
+        if wrong := _unknown_field(rule.median[0]):
+            yield (*at, "median", 0), wrong
+        else:
+            yield from _tag_mistakes((*at, "median", 1), rule.median[1], rule.median[0].partition(".")[0])
+    if rule.difference:
+        if wrong := _unknown_field(rule.difference[0]):
+            yield (*at, "difference", 0), wrong
+        elif rule.difference[0].partition(".")[0] != measurement:
+            yield (*at, "difference", 0), InvalidValueError("is of another measurement than `to`", f"{measurement}.…")

@@ -47,6 +47,7 @@ class Store(Protocol):
         Raises:
             StoreError: nothing of this batch is promised to be kept.
             KeyError: a measurement, tag or field that the schema does not know; nothing was written.
+            ValueError: a value that its field cannot hold (NaN, text in a number); nothing was written.
         """
         ...
 
@@ -55,8 +56,9 @@ class Store(Protocol):
 
         Returns:
             One row per series. Columns: every tag of the measurement (str, "" where the series has none),
-            `time` (datetime64[ns, UTC]: the newest point of the series) and each field (NaN or None where the series
-            has no value within the span). Sorted by tags. With no data: no rows, the same columns.
+            `time` (datetime64[ns, UTC]: the newest point of the series that has one of the fields) and each field:
+            numbers as float64, NaN where the series has no value within the span; text as str, None where it has none.
+            Sorted by tags. With no data: no rows, the same columns.
         """
         ...
 
@@ -74,12 +76,13 @@ class Store(Protocol):
     ) -> pd.DataFrame:
         """Return what lies in [start, end), in windows of `every` aligned to the epoch, or raw when `every` is None.
 
-        Raw (`every=None`): `aggregate` and `by` are ignored; every stored point is one row with all tags of the
-        measurement, `time` and the fields, sorted by tags, then time.
+        Raw (`every=None`): `aggregate` and `by` are ignored; every stored point that has one of the fields is one row
+        with all tags of the measurement, `time` and the fields, sorted by tags, then time.
         Windowed: first each series is reduced per window with `aggregate` (`increase`: reset-safe growth of a counter
-        from the last value before the window, or the first in it, to the last in it; `rate`: that per second), then,
-        when `by` names tags, series of the same tags are summed for sum, increase and rate, averaged for mean, p50
-        and p95, and reduced with their own aggregate for min, max and last. With `by=()` series stay apart.
+        from the last value before the window, or the first in it, to the last in it; `rate`: that per second of the
+        time in which it grew), then, when `by` names tags, series of the same tags are summed for sum, increase and
+        rate, averaged for mean, p50 and p95, and reduced with their own aggregate for min, max and last. With `by=()`
+        series stay apart.
         Columns: the tags (all, or `by`), `time` (the window's start, datetime64[ns, UTC]) and the fields; windows
         without data are absent. `df.attrs["tier"]` names the retention tier that answered.
         """

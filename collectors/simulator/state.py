@@ -9,10 +9,17 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+#: length of one step of the physics
+STEP_SECONDS = 1.0
+
 
 @dataclass(slots=True)
 class Counters:
-    """Many counters at once: exact at any moment within the present step."""
+    """Many counters at once: exact at any moment within the present step of one second.
+
+    After the step a counter stands still until the ticker has stepped on, so that it never runs ahead of the physics
+    and never goes back.
+    """
 
     base: Floats
     #: per second, constant within the step
@@ -22,8 +29,18 @@ class Counters:
 
     def at(self, now: float, index: int | slice | tuple[int | slice, ...] = slice(None)) -> Floats:
         """Return the counts at `now` (epoch seconds)."""
-        counts: Floats = self.base[index] + self.rate[index] * max(0.0, now - self.time)
+        counts: Floats = self.base[index] + self.rate[index] * min(max(0.0, now - self.time), STEP_SECONDS)
         return counts
+
+    def step(self, now: float) -> None:
+        """Carry the counts on to `now` (epoch seconds) at the present rate."""
+        self.base = self.base + self.rate * (now - self.time)
+        self.time = now
+
+    def reset(self, index: int | slice | Ints | tuple[int | slice, ...]) -> None:
+        """Set the counts at `index` to zero, as a device does that starts anew."""
+        self.base = self.base.copy()
+        self.base[index] = 0.0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,154 @@
+"""The URL of a target: which protocol, which address, which switches. The table is in docs/contracts.md, section 1."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
+
+from storage.config import InvalidValueError, Secret, suggest
+
+#: right form of each scheme, for the hints
+FORMS: Mapping[str, str] = {
+    "snmp": "snmp://community@host:161?version=2c or snmp://user@host:161?version=3&auth=sha256&priv=aes128",
+    "http": "http://host:port/metrics",
+    "https": "https://host:port/metrics",
+    "modbus": "modbus://host:502",
+    "redfish": "redfish://user@host:443",
+    "gnmi": "gnmi://host:port?tls=off",
+    "mqtt": "mqtt://host:1883",
+    "nvml": "nvml:// or nvml:///path/libnvidia-ml.so.1",
+}
+_TLS = ("on", "off")
+#: option -> its values, None where any text may stand
+_OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
+    "snmp": {"version": ("1", "2c", "3"), "auth": None, "priv": None},
+    "modbus": {"word_order": ("big", "little"), "timeout": None, "retries": None, "max_span": None, "gap": None},
+    "redfish": {"tls": (*_TLS, "insecure")},
+    "gnmi": {"tls": _TLS, "ca": None, "cert": None, "key": None, "server_name": None},
+    "mqtt": {"tls": (*_TLS, "insecure"), "ca": None, "cert": None, "key": None},
+    "nvml": {},
+}
+
+
+def _port_of(protocol: str, options: Mapping[str, str]) -> int | None:
+    """Return the port that a protocol has by convention (IANA), or None where there is none to rely on."""
+    encrypted = options.get("tls", "off" if protocol == "mqtt" else "on") != "off"
+    ports = {"snmp": 161, "modbus": 502, "redfish": 443 if encrypted else 80, "mqtt": 8883 if encrypted else 1883}
+    return ports.get(protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUrl:
+    """What a target's URL says."""
+
+    #: the module that asks: snmp modbus redfish mqtt gnmi nvml exposition
+    protocol: str
+    #: host:port, a whole URL for exposition, a library's path or "" for nvml
+    address: str
+    username: str = ""
+    password: Secret | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    profile: str | None = None
+
+
+def parse_target_url(url: str) -> TargetUrl:
+    """Return what the URL says; a password in it never shows in an error.
+
+    Raises:
+        InvalidValueError: what is wrong with it, and the right form.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise InvalidValueError("the URL has no scheme", f"write one of: {', '.join(f'{s}://' for s in FORMS)}")
+    if scheme not in FORMS:
+        raise InvalidValueError(f"unknown scheme {scheme!r}", suggest(scheme, FORMS))
+    if any(c.isspace() or not c.isprintable() for c in url):
+        raise _wrong(scheme, "the URL holds a space or a control character")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as e:
+        raise _wrong(scheme, "its host or its port is malformed") from e
+    if parts.fragment or url.endswith("#"):
+        raise _wrong(scheme, "the URL has a part behind #: write %23 for a # in a password")
+    parse = _PARSERS.get(scheme, _parse_address)
+    return parse(parts, port)
+
+
+def _wrong(scheme: str, reason: str) -> InvalidValueError:
+    return InvalidValueError(reason, f"write {FORMS[scheme]}")
+
+
+def _parse_page(parts: SplitResult, port: int | None) -> TargetUrl:
+    if not parts.hostname:
+        raise _wrong(parts.scheme, "the URL has no host")
+    address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return TargetUrl("exposition", address, *_user(parts))
+
+
+def _parse_library(parts: SplitResult, port: int | None) -> TargetUrl:
+    if parts.netloc:
+        raise _wrong("nvml", "a library's path begins with a third slash")
+    _options(parts)
+    return TargetUrl("nvml", unquote(parts.path))
+
+
+def _parse_address(parts: SplitResult, port: int | None) -> TargetUrl:
+    scheme = parts.scheme
+    if not parts.hostname:
+        raise _wrong(scheme, "the URL has no host")
+    if parts.path not in ("", "/"):
+        raise _wrong(scheme, f"{scheme} has no path: {parts.path!r}")
+    options, profile = _options(parts)
+    port = port if port is not None else _port_of(scheme, options)
+    if not port:
+        raise _wrong(scheme, "the URL has no port")
+    username, password = _user(parts)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if scheme == "snmp":
+        _check_snmp(username, password, options)
+    return TargetUrl(scheme, f"{host}:{port}", username, password, options, profile)
+
+
+def _check_snmp(username: str, password: Secret | None, options: Mapping[str, str]) -> None:
+    if password is not None:
+        raise _wrong("snmp", "an SNMP URL holds no password: give it as `password` (v3) or write the community alone")
+    if options.get("version", "2c") != "3":
+        if keys := options.keys() & {"auth", "priv"}:
+            raise _wrong("snmp", f"{' and '.join(sorted(keys))} need version=3")
+    elif not username:
+        raise _wrong("snmp", "version=3 needs a user")
+    elif "priv" in options and "auth" not in options:
+        raise _wrong("snmp", "priv without auth does not exist in SNMPv3")
+
+
+def _user(parts: SplitResult) -> tuple[str, Secret | None]:
+    password = None if parts.password is None else Secret(unquote(parts.password))
+    return unquote(parts.username or ""), password
+
+
+def _options(parts: SplitResult) -> tuple[dict[str, str], str | None]:
+    """Return the checked options of the query, and the profile that it may name."""
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as e:
+        raise _wrong(parts.scheme, "the part behind ? is not name=value&name=value") from e
+    known = _OPTIONS[parts.scheme]
+    options = dict(pairs)
+    profile = options.pop("profile", None) if parts.scheme != "nvml" else None
+    if len(options) + (profile is not None) < len(pairs):
+        raise _wrong(parts.scheme, "an option stands in the URL twice")
+    for name, value in options.items():
+        if name not in known:
+            hint = suggest(name, [*known, "profile"]) if known else f"write {FORMS[parts.scheme]}"
+            raise InvalidValueError(f"{parts.scheme} has no option {name!r}", hint)
+        if not value or value not in (known[name] or (value,)):
+            allowed = f"allowed: {', '.join(known[name] or ())}" if known[name] else f"write {name}=value"
+            raise InvalidValueError(f"{name}={value!r} is not allowed", allowed)
+    return options, profile
+
+
+_PARSERS: Mapping[str, Callable[[SplitResult, int | None], TargetUrl]] = {
+    "http": _parse_page,
+    "https": _parse_page,
+    "nvml": _parse_library,
+}

@@ -1,0 +1,185 @@
+"""One target and its life: find its profile, poll it within its deadline, back off, tell its health."""
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+from collectors.collector import (
+    AuthenticationError,
+    CollectError,
+    Collector,
+    DeviceRefusedError,
+    DeviceTimeoutError,
+    PollResult,
+    Target,
+)
+from collectors.profile import Profile, list_profiles, load_profile
+from storage.point import Point
+
+logger = logging.getLogger(__name__)
+
+#: seconds to leave a failing device alone, by number of failures in a row: 1, 2, 4 .. 60
+BACK_OFF_LIMIT_S = 60.0
+
+#: values of `device.state`
+OK, PARTIAL, UNREACHABLE, UNAUTHORISED, MALFORMED = range(5)
+
+
+def phase_ns(name: str, interval_ns: int) -> int:
+    """Return a target's fixed offset within its interval, in whole milliseconds as ns, the same on every collector."""
+    return zlib.crc32(name.encode()) * 1_000_000 % (interval_ns // 1_000_000 * 1_000_000)
+
+
+def slot_ns(name: str, interval_ns: int, now_ns: int) -> int:
+    """Return the instant of the target's grid at or before `now_ns` (epoch ns): the time stamp of a poll begun now."""
+    phase = phase_ns(name, interval_ns)
+    return (now_ns - phase) // interval_ns * interval_ns + phase
+
+
+@dataclass(slots=True)
+class Health:
+    """What is known of one device, cumulative since start."""
+
+    values: int = 0
+    rejected: int = 0
+    timeouts: int = 0
+    errors: int = 0
+    failures_in_row: int = 0
+    state: int = UNREACHABLE
+    poll_seconds: float = 0.0
+    #: monotonic seconds
+    last_success: float | None = None
+    next_try: float = 0.0
+
+
+class Poller:
+    """Poll one target; never raises, whatever the device does."""
+
+    def __init__(
+        self, target: Target, folders: Sequence[Path], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.target = target
+        self.health = Health()
+        self._folders = folders
+        self._monotonic = monotonic
+        self._collector: Collector | None = None
+        self._profile = load_profile(target.profile, folders) if target.profile else None
+        if self._profile is not None or target.protocol == "nvml":
+            self._collector = import_module(f"collectors.{target.protocol}").open_collector(target, self._profile)
+
+    async def poll(self, time_ns: int) -> list[Point]:
+        """Return the points of one poll and the device's health point, all stamped `time_ns`."""
+        now = self._monotonic()
+        if now < self.health.next_try:
+            return [self._health_point(time_ns)]
+        points: Sequence[Point] = ()
+        try:
+            async with asyncio.timeout(self.target.timeout.total_seconds()):
+                result = await self._ask(time_ns)
+            points = result.points
+            self._succeed(result)
+        except TimeoutError:
+            self._fail(DeviceTimeoutError(f"{self._where}: no complete answer in {self.target.timeout}"))
+        except CollectError as error:
+            self._fail(error)
+        except Exception as error:
+            logger.exception("%s: unexpected", self._where)
+            self._fail(CollectError(str(error)))
+        self.health.poll_seconds = self._monotonic() - now
+        return [*points, self._health_point(time_ns)]
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._collector is not None:
+            await self._collector.aclose()
+
+    @property
+    def _where(self) -> str:
+        return f"{self.target.name} {self.target.address}".rstrip()
+
+    async def _ask(self, time_ns: int) -> PollResult:
+        if self._collector is None:
+            self._profile = await identify(self.target, self._folders)
+            self._collector = import_module(f"collectors.{self.target.protocol}").open_collector(
+                self.target, self._profile
+            )
+            logger.info("%s: recognised as %s", self._where, self._profile.profile)
+        return await self._collector.poll(time_ns)
+
+    def _succeed(self, result: PollResult) -> None:
+        health = self.health
+        if health.failures_in_row:
+            logger.info("%s: answers again", self._where)
+        health.failures_in_row = 0
+        health.next_try = 0.0
+        health.last_success = self._monotonic()
+        health.values += sum(len(point.fields) for point in result.points)
+        health.rejected += len(result.rejected)
+        health.state = PARTIAL if result.missing else OK
+
+    def _fail(self, error: CollectError) -> None:
+        health = self.health
+        if not health.failures_in_row:
+            logger.warning("%s", error)
+        health.failures_in_row += 1
+        health.errors += 1
+        health.timeouts += isinstance(error, DeviceTimeoutError)
+        health.state = _state_of(error)
+        # The first failure costs no poll: a lost datagram is no dead device.
+        if health.failures_in_row > 1:
+            health.next_try = self._monotonic() + min(BACK_OFF_LIMIT_S, 2.0 ** (health.failures_in_row - 2))
+
+    def _health_point(self, time_ns: int) -> Point:
+        health = self.health
+        fields: dict[str, float | int | str] = {
+            "up": int(health.failures_in_row == 0 and health.last_success is not None),
+            "poll_seconds": health.poll_seconds,
+            "values_total": health.values,
+            "values_rejected_total": health.rejected,
+            "timeouts_total": health.timeouts,
+            "errors_total": health.errors,
+            "state": health.state,
+        }
+        if health.last_success is not None:
+            fields["last_success_age_seconds"] = self._monotonic() - health.last_success
+        profile = self._profile.profile if self._profile else ""
+        tags = {**self.target.tags, "device": self.target.name, "protocol": self.target.protocol, "profile": profile}
+        return Point("device", {k: v for k, v in tags.items() if v}, fields, time_ns)
+
+
+def _state_of(error: CollectError) -> int:
+    if isinstance(error, DeviceTimeoutError | DeviceRefusedError):
+        return UNREACHABLE
+    return UNAUTHORISED if isinstance(error, AuthenticationError) else MALFORMED
+
+
+async def identify(target: Target, folders: Sequence[Path]) -> Profile:
+    """Ask the device which profile fits it.
+
+    Raises:
+        CollectError: it does not answer, or none fits; the message names the profiles tried.
+    """
+    profiles = [load_profile(name, folders) for name in list_profiles(folders)]
+    candidates = [profile for profile in profiles if profile.protocol == target.protocol]
+    found: Profile = await import_module(f"collectors.{target.protocol}").identify(target, candidates)
+    return found
+
+
+def place(points: Sequence[Point], places: Mapping[str, Mapping[str, str]]) -> list[Point]:
+    """Return the points with what the inventory knows of the object they name: row, rack, host, and a meter's scope."""
+    return [_placed(point, places) for point in points]
+
+
+def _placed(point: Point, places: Mapping[str, Mapping[str, str]]) -> Point:
+    known = places.get(point.tags.get("device", ""))
+    if not known:
+        return point
+    extra = {k: v for k, v in known.items() if k not in point.tags}
+    if point.measurement != "power" or point.tags.get("circuit") != "total":
+        extra.pop("scope", None)
+    return replace(point, tags={**point.tags, **extra}) if extra else point

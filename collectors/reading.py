@@ -1,0 +1,195 @@
+"""One entry of a profile made ready to run: raw answer in, value in the base unit or the reason for a refusal out."""
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from collectors.series import SeriesTemplate
+from collectors.units import conversion
+from storage.point import FieldValue
+from storage.schema import MEASUREMENTS, Field
+
+if TYPE_CHECKING:
+    from collectors.profile import Group, PointSpec, Raw
+
+_LARGEST = sys.float_info.max
+
+
+class RefusedError(Exception):
+    """The reading says nothing; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One entry of a profile, compiled; `Profile.readings` makes each once."""
+
+    group: "Group"
+    spec: "PointSpec"
+    name: str
+    into: Field
+    series: SeriesTemplate
+    #: mask and series of each named bit of an alarm word
+    bits: tuple[tuple[int, SeriesTemplate], ...]
+    #: value = factor * raw + offset, in the base unit
+    factor: float
+    offset: float
+    decibel: bool
+    #: limits in the base unit; open ends are the largest floats, so that an infinite value never fits
+    low: float
+    high: float
+    nulls: frozenset["Raw"]
+    states: Mapping["Raw", int | None]
+    #: a number that needs scale and limits alone
+    plain: bool
+
+    def decode(self, raw: "Raw") -> FieldValue | None:
+        """Return the value in the base unit, or None for a state that the profile maps to nothing.
+
+        Raises:
+            RefusedError: blank, malformed or implausible.
+        """
+        if self.nulls and raw in self.nulls:
+            raise RefusedError("blank value")
+        if self.plain:
+            return self._number(raw)
+        if self.states:
+            return self._state(raw)
+        if self.into.kind == "text":
+            return self._text(raw)
+        if self.into.kind == "state":
+            unscaled = self.factor == 1.0 and self.offset == 0.0
+            return self._whole(raw if unscaled else self._number(raw))
+        return self._number(raw)
+
+    def mask(self, raw: "Raw") -> int:
+        """Return an alarm word as a number.
+
+        Raises:
+            RefusedError: blank, or no whole number.
+        """
+        if self.nulls and raw in self.nulls:
+            raise RefusedError("blank value")
+        return _integer(raw)
+
+    def _number(self, raw: "Raw") -> float:
+        try:
+            number = _parse(raw) if isinstance(raw, str) else raw
+            value = self.factor * number + self.offset
+            if self.decibel:
+                value = 1e-3 * 10 ** (value / 10)
+        except (ValueError, TypeError):
+            raise RefusedError("not a number") from None
+        except OverflowError:
+            raise RefusedError("not finite") from None
+        if self.low <= value <= self.high:
+            return value
+        raise RefusedError(_why(value, self.low, self.high, self.into.unit))
+
+    def _whole(self, raw: "Raw") -> int:
+        value = _integer(raw)
+        if self.low <= value <= self.high:
+            return value
+        raise RefusedError(_why(value, self.low, self.high, self.into.unit))
+
+    def _text(self, raw: "Raw") -> str:
+        text = str(raw).strip() if isinstance(raw, str | int | float) else ""
+        if not text:
+            raise RefusedError("blank value")
+        return text
+
+    def _state(self, raw: "Raw") -> int | None:
+        for form in (raw, raw.strip() if isinstance(raw, str) else str(raw)):
+            if form in self.states:
+                return self.states[form]
+        raise RefusedError("not among the profile's states")
+
+
+def _parse(text: str) -> float:
+    if "_" in text:  # Python reads 1_000 as a number; no device means that
+        raise ValueError
+    return float(text)
+
+
+def _integer(raw: "Raw") -> int:
+    try:
+        value = int(raw, 0) if isinstance(raw, str) else int(raw)
+        exact = isinstance(raw, str) or value == raw
+    except (ValueError, TypeError, OverflowError):
+        exact = False
+    if not exact:
+        raise RefusedError("not a whole number")
+    return value
+
+
+def _why(value: float, low: float, high: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return "not finite"
+    side, limit = ("below", low) if value < low else ("above", high)
+    return f"{value:g} is {side} {limit:g} {unit}".rstrip()
+
+
+def limits(field: Field, low: float | None = None, high: float | None = None) -> tuple[float, float]:
+    """Return the narrower of the schema's and the given range; open ends are the largest floats."""
+    lows = [limit for limit in (field.low, low) if limit is not None]
+    highs = [limit for limit in (field.high, high) if limit is not None]
+    return max(lows, default=-_LARGEST), min(highs, default=_LARGEST)
+
+
+def implausible(field: Field, value: FieldValue) -> str:
+    """Return why the schema cannot believe a value of this field, or "" where it can."""
+    low, high = limits(field)
+    return "" if isinstance(value, str) or low <= value <= high else _why(value, low, high, field.unit)
+
+
+def own_tags(group: "Group", spec: "PointSpec", measurement: str) -> dict[str, str]:
+    """Return a reading's tags: the point's over the group's, of both those that the measurement has, in its order."""
+    merged = {**group.tags, **spec.tags}
+    return {name: merged[name] for name in MEASUREMENTS[measurement].tags if name in merged}
+
+
+def compile_readings(group: "Group") -> Iterable[Reading]:
+    """Yield the readings of a group; points that end in the same series share its template.
+
+    Raises:
+        KeyError: a measurement or field that the schema lacks.
+        InvalidValueError: a unit that does not fit the field.
+    """
+    templates: dict[tuple[object, ...], SeriesTemplate] = {}
+    for spec in group.points:
+        measurement = spec.to.partition(".")[0]
+        tags = own_tags(group, spec, measurement)
+        key = (measurement, *sorted(tags.items()))
+        yield _compile(group, spec, templates.setdefault(key, SeriesTemplate(measurement, tags)), tags)
+
+
+def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Mapping[str, str]) -> Reading:
+    name = spec.to.partition(".")[2]
+    into = MEASUREMENTS[series.measurement].fields[name]
+    unit = conversion(spec.unit, name, into.unit)
+    low, high = limits(into, *(limit if limit is None else unit.to_base(limit) for limit in (spec.min, spec.max)))
+    flags = (spec.flags or {}).items()
+    return Reading(
+        group,
+        spec,
+        name,
+        into,
+        series,
+        bits=tuple((1 << bit, SeriesTemplate(series.measurement, {**tags, "bit": text})) for bit, text in flags),
+        factor=spec.scale / 2**spec.frac_bits * unit.factor,
+        offset=spec.offset * unit.factor + unit.offset,
+        decibel=unit.decibel_milliwatts,
+        low=low,
+        high=high,
+        nulls=frozenset(form for raw in spec.null_if for form in _forms(raw)),
+        states={form: state for raw, state in (spec.enum or {}).items() for form in _forms(raw)},
+        plain=into.kind in ("gauge", "counter") and not spec.enum,
+    )
+
+
+def _forms(raw: "Raw") -> "list[Raw]":
+    """Return a raw value as it stands and in its other form: 1 and "1", "-1" and -1."""
+    whole = isinstance(raw, str) and re.fullmatch(r"[-+]?\d{1,30}", raw)
+    return [raw, str(raw), int(raw)] if whole else [raw, str(raw)]

@@ -1,0 +1,141 @@
+"""All targets of one collector: one scheduled job each, aligned, spread, skipped rather than stacked."""
+
+import asyncio
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from collectors.collector import Target
+from collectors.poller import Poller, place, slot_ns
+from storage.point import Point
+
+logger = logging.getLogger(__name__)
+
+#: polls in flight at once; more wait their turn
+CONCURRENCY = 256
+SELF_PERIOD_S = 10.0
+INVENTORY_PERIOD_S = 3600.0
+
+Put = Callable[[Sequence[Point]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What one collector looks after."""
+
+    targets: Sequence[Target]
+    #: where profiles are found, the site's own folder first
+    folders: Sequence[Path]
+    #: tags of the collector's own points: site, source, synthetic
+    tags: Mapping[str, str] = field(default_factory=dict)
+    #: device -> row, rack, host, scope, for gateways that speak for others
+    places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: the inventory as points, stamped with the epoch ns given
+    inventory: Callable[[int], Sequence[Point]] = lambda _: ()
+
+
+class Runtime:
+    """Poll a fleet until told to stop and hand every point to `put`, which must not block."""
+
+    def __init__(self, fleet: Fleet, put: Put, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._fleet = fleet
+        self._put = put
+        self._clock_ns = clock_ns
+        self._pollers = [Poller(target, fleet.folders) for target in fleet.targets]
+        self._gate = asyncio.Semaphore(CONCURRENCY)
+        self._running: set[asyncio.Task[None]] = set()
+        self._written = 0
+        self._skipped = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll until `stop` is set, then cancel what is in flight and close every connection."""
+        scheduler = self._schedule()
+        scheduler.start()
+        try:
+            await stop.wait()
+        finally:
+            scheduler.remove_all_jobs()
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            scheduler.shutdown(wait=False)
+            await asyncio.gather(*(poller.aclose() for poller in self._pollers), return_exceptions=True)
+
+    def _schedule(self) -> AsyncIOScheduler:
+        # Its INFO line per run and WARNING per skip would drown the log; skips are counted below.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        scheduler.add_listener(self._count_skip, EVENT_JOB_MAX_INSTANCES)
+        for poller in self._pollers:
+            self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
+        self._add(scheduler, self._report_self, "tokenwatt:self", timedelta(seconds=SELF_PERIOD_S))
+        self._add(scheduler, self._report_inventory, "tokenwatt:inventory", timedelta(seconds=INVENTORY_PERIOD_S))
+        scheduler.add_job(self._report_inventory, "date", run_date=datetime.now(UTC))
+        return scheduler
+
+    def _add(self, scheduler: AsyncIOScheduler, job: Callable[[], object], name: str, interval: timedelta) -> None:
+        # A fixed phase per name spreads the load; `jitter` would move it at each run and break the grid.
+        start_ns = slot_ns(name, _ns(interval), self._clock_ns()) + _ns(interval)
+        start = datetime.fromtimestamp(start_ns / 1e9, UTC)
+        scheduler.add_job(job, "interval", seconds=interval.total_seconds(), start_date=start, id=name)
+
+    async def _poll(self, poller: Poller) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            async with self._gate:
+                stamp = slot_ns(poller.target.name, _ns(poller.target.interval), self._clock_ns())
+                self._give(place(await poller.poll(stamp), self._fleet.places))
+        except asyncio.CancelledError:
+            # Stopping; a cancelled job must end quietly, else the scheduler logs a traceback for each.
+            return
+        finally:
+            self._running.discard(task)
+
+    def _give(self, points: Sequence[Point]) -> None:
+        self._written += len(points)
+        self._put(points)
+
+    def _count_skip(self, event: JobSubmissionEvent) -> None:
+        self._skipped += len(event.scheduled_run_times)
+
+    async def _report_inventory(self) -> None:
+        self._give(self._fleet.inventory(self._clock_ns()))
+
+    async def _report_self(self) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        stamp = slot_ns("tokenwatt:self", int(SELF_PERIOD_S * 1e9), self._clock_ns())
+        fields: dict[str, float | int | str] = {
+            "points_written_total": self._written,
+            "skipped_polls_total": self._skipped,
+            "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
+            "memory_bytes": resident_bytes(),
+        }
+        collector = self._fleet.tags.get("source", os.uname().nodename)
+        self._give([Point("collector", {**self._fleet.tags, "collector": collector}, fields, stamp)])
+
+
+def _ns(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory, or its peak where the system tells only that. Units: bytes."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

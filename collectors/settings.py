@@ -1,0 +1,133 @@
+"""The section `collectors:` of site.yaml, and the targets that it and the inventory make together."""
+
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from collectors.address import TargetUrl, parse_target_url
+from collectors.collector import Target
+from collectors.inventory import Inventory
+from collectors.profile import PACKAGED, Profile, load_profile
+from storage.config import ConfigError, Duration, InvalidValueError, Problem, RelativePath, Secret, parse_duration
+from storage.document import FromOutside
+
+__all__ = ["CollectorsSettings", "TargetSettings", "TargetUrl", "build_targets", "parse_target_url"]
+
+INTERVALS = (timedelta(milliseconds=500), timedelta(hours=1))
+TIMEOUTS = (timedelta(milliseconds=100), timedelta(minutes=5))
+
+
+def _between(shortest: timedelta, longest: timedelta, allowed: str) -> AfterValidator:
+    def check(value: timedelta) -> timedelta:
+        if not shortest <= value <= longest:
+            raise InvalidValueError(f"{value.total_seconds():g}s is out of range", f"allowed: {allowed}")
+        if value % timedelta(milliseconds=1):
+            raise InvalidValueError("is finer than a millisecond", "time stamps lie on whole milliseconds")
+        return value
+
+    return AfterValidator(check)
+
+
+def _one_word(value: str) -> str:
+    if not value or len(value) > 128 or not value.isprintable() or any(c.isspace() or c in '"\\,=' for c in value):
+        raise InvalidValueError(f"{value!r} is no name", "a word of at most 128 letters without , = \" \\ and spaces")
+    return value
+
+
+def _url(value: Any, info: ValidationInfo) -> TargetUrl:
+    if isinstance(value, TargetUrl):
+        return value
+    if not isinstance(value, str):
+        raise InvalidValueError("must be text", 'for example "snmp://public@10.0.0.1:161"')
+    url = parse_target_url(value)
+    plain = (info.context or {}).get("secrets_from_outside") and not isinstance(value, FromOutside)
+    if url.password is not None and url.password.reveal() and plain:
+        hint = "use `password:` with ${NAME} or file:/path, or ${NAME} in the URL"
+        raise InvalidValueError("a secret stands here in plain text", hint)
+    return url
+
+
+Name = Annotated[str, AfterValidator(_one_word)]
+Interval = Annotated[Duration, _between(*INTERVALS, "500ms to 1h")]
+Timeout = Annotated[Duration, _between(*TIMEOUTS, "100ms to 5m")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class TargetSettings(_Strict):
+    """One device to poll."""
+
+    #: the inventory's id of it
+    name: Name
+    url: Annotated[TargetUrl, BeforeValidator(_url)]
+    #: None: the URL's, else the device is asked what it is
+    profile: str | None = None
+    #: None: the profile's own cadence, else 5 s
+    interval: Interval | None = None
+    timeout: Timeout = timedelta(seconds=3)
+    username: str | None = None
+    password: Secret | None = None
+    #: SNMPv3 privacy password
+    priv_password: Secret | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> "TargetSettings":
+        for key, inside in (("username", self.url.username), ("password", self.url.password)):
+            if inside and getattr(self, key) is not None:
+                raise InvalidValueError(f"{key} stands in the URL and beside it", "keep one of them")
+        if self.url.profile and self.profile not in (None, self.url.profile):
+            raise InvalidValueError("the URL and the key `profile` name two profiles", "keep one of them")
+        return self
+
+
+class CollectorsSettings(_Strict):
+    """The section `collectors:`."""
+
+    #: tag `site` of every point
+    site: Name
+    #: tag `source`: the collector's name
+    source: Name = Field(default_factory=socket.gethostname)
+    #: marks every point as simulated
+    synthetic: bool = False
+    #: a relative path starts at the folder of site.yaml
+    inventory: RelativePath | None = None
+    #: the site's own profiles, which win over the packaged ones
+    profiles: RelativePath | None = None
+    #: polls in flight at once
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
+    targets: tuple[TargetSettings, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return where profiles are found, in order."""
+        return (self.profiles, PACKAGED) if self.profiles else (PACKAGED,)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the tags of every point: site, source and, where simulated, synthetic."""
+        return {"site": self.site, "source": self.source} | ({"synthetic": "true"} if self.synthetic else {})
+
+    @model_validator(mode="after")
+    def _folder_is_there(self) -> "CollectorsSettings":
+        if self.profiles and not self.profiles.is_dir():
+            raise InvalidValueError(f"profiles: {str(self.profiles)!r} is no folder", "make it, or leave the key out")
+        names = [target.name for target in self.targets]
+        for number, name in enumerate(names):
+            if (first := names.index(name)) != number:
+                reason = f"targets[{number}] has the name {name!r} of targets[{first}]"
+                raise InvalidValueError(reason, "a name is used once; several targets of one host: see docs/config.md")
+        return self
+
+
+def build_targets(settings: CollectorsSettings, inventory: Inventory) -> list[Target]:
+    """Return the targets with the site's tags and what the inventory knows of their place.
+
+    Raises:
+        ConfigError: a profile that does not exist, is wrong, or is of another protocol than the URL.
+    """

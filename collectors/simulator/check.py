@@ -1,0 +1,142 @@
+"""The demo's proof: what the dashboard shows against what the simulator really did, over HTTP alone.
+
+One snapshot is compared. Each of its numbers names the window it speaks of, and the truth is asked for that very window,
+so nothing has to stand still. Tokens per joule and PUE are recomputed from true tokens and true joules.
+"""
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TOLERANCE = 0.01
+IDLE_STATES = frozenset({"parked", "reserved_idle", "unallocated_idle", "stalled"})
+_POLL_SECONDS = 0.5
+
+Truth = Mapping[str, float]
+
+
+def _per_second(quantity: str) -> Callable[[Truth], float]:
+    return lambda truth: truth[quantity] / truth["seconds"]
+
+
+def _ratio(over: str, under: str) -> Callable[[Truth], float]:
+    return lambda truth: truth[over] / truth[under]
+
+
+#: number of the snapshot -> what it should be
+EXPECTED: Mapping[str, Callable[[Truth], float]] = {
+    "output_tokens_per_second": _per_second("output_tokens"),
+    "input_tokens_per_second": _per_second("input_tokens"),
+    "gpu_board_watts": _per_second("gpu_board_joules"),
+    "node_watts": _per_second("node_joules"),
+    "rack_watts": _per_second("rack_joules"),
+    "it_watts": _per_second("it_joules"),
+    "facility_watts": _per_second("facility_joules"),
+    "coolant_heat_watts": _per_second("coolant_heat_joules"),
+    "tokens_per_joule_gpu_board": _ratio("output_tokens", "gpu_board_joules"),
+    "tokens_per_joule_node": _ratio("output_tokens", "node_joules"),
+    "tokens_per_joule_rack": _ratio("output_tokens", "rack_joules"),
+    "tokens_per_joule_it": _ratio("output_tokens", "it_joules"),
+    "tokens_per_joule_facility": _ratio("output_tokens", "facility_joules"),
+    "pue": _ratio("facility_joules", "it_joules"),
+}
+#: withheld without harm where no device of the site measures at nodes
+OPTIONAL = frozenset({"node_watts", "tokens_per_joule_node"})
+
+
+class CheckError(Exception):
+    """The dashboard or the simulator did not answer in time, or not as agreed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One quantity: what was shown, what was true, how far apart, and whether that passes."""
+
+    quantity: str
+    shown: float | None
+    truth: float | None
+    #: relative, 0.01 is 1 %; None where there is nothing to divide
+    error: float | None
+    ok: bool
+    note: str = ""
+
+
+def check(dashboard: str, control: str, *, seconds: float, timeout_seconds: float = 120.0) -> tuple[list[Row], bool]:
+    """Return a row per quantity and whether all pass, `seconds` after the dashboard is ready.
+
+    A number within 1 % passes, a required one that is withheld does not; the set of idle GPUs must be the same.
+
+    Raises:
+        CheckError: no readiness within `timeout_seconds`, no answer, or an answer without the parts agreed.
+    """
+    _wait_ready(dashboard, timeout_seconds)
+    time.sleep(seconds)
+    snapshot = _get(f"{dashboard}/api/v1/snapshot")
+    idle = _get(f"{control}/idle")
+    try:
+        numbers = snapshot["numbers"]
+        rows = [row for name in EXPECTED if (row := _compare(name, numbers.get(name), control)) is not None]
+        rows.append(_compare_idle(snapshot["idle"]["gpus"], idle))
+    except (KeyError, TypeError) as error:
+        raise CheckError(f"{dashboard}/api/v1/snapshot: not as agreed: {error!r}") from error
+    return rows, all(row.ok for row in rows)
+
+
+def _compare(name: str, number: Mapping[str, Any] | None, control: str) -> Row | None:
+    """Return the row of one number, or None for an optional one that nobody measures."""
+    number = number or {"why": "not in the snapshot"}
+    shown = number.get("value")
+    if shown is None:
+        note = f"withheld: {number.get('why') or 'no reason given'}"
+        return None if name in OPTIONAL else Row(name, None, None, None, False, note)
+    window = urllib.parse.urlencode({"start": number["from"], "end": number["to"]})
+    truth = EXPECTED[name](_get(f"{control}/truth?{window}"))
+    error = abs(shown - truth) / abs(truth) if truth else None
+    ok = shown == truth if error is None else error <= TOLERANCE
+    return Row(name, shown, truth, error, ok, f"{number['to'] - number['from']:.0f} s")
+
+
+def _compare_idle(shown: list[Mapping[str, Any]], true: list[Mapping[str, Any]]) -> Row:
+    """Return the row of the idle GPUs: the same UUIDs, whatever the order."""
+    seen = {item["gpu"] for item in shown if item["state"] in IDLE_STATES}
+    real = {item["gpu"] for item in true}
+    parts = [
+        f"{word}: {', '.join(sorted(gpus))}"
+        for word, gpus in (("missing", real - seen), ("extra", seen - real))
+        if gpus
+    ]
+    error = len(seen ^ real) / len(real) if real else None
+    return Row("idle_gpus", float(len(seen)), float(len(real)), error, not parts, "; ".join(parts) or "same GPUs")
+
+
+def _wait_ready(dashboard: str, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            with urllib.request.urlopen(f"{dashboard}/readyz", timeout=5.0):
+                return
+        except urllib.error.HTTPError as error:
+            reason = f"status {error.code}: {error.read(300).decode(errors='replace')!r}"
+            error.close()
+        except (OSError, urllib.error.URLError) as error:
+            reason = str(error)
+        if time.monotonic() > deadline:
+            raise CheckError(f"{dashboard}/readyz: not ready within {timeout_seconds:.0f} s: {reason}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _get(url: str) -> Any:
+    """Return the JSON that a GET gives."""
+    try:
+        with urllib.request.urlopen(url, timeout=10.0) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise CheckError(f"{url}: status {error.code}: {error.read(300).decode(errors='replace')!r}") from error
+    except (OSError, ValueError) as error:
+        raise CheckError(f"{url}: {error}") from error

@@ -1,0 +1,57 @@
+// What every drawing needs: elements, the theme's colours, the picture's scale, the severity chip.
+(function () {
+  "use strict";
+  const TokenWatt = (window.TokenWatt = { widgets: {} });
+  const SVG = "http://www.w3.org/2000/svg";
+  const root = document.documentElement;
+
+  function fill(node, attributes, children) {
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+    }
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
+    return node;
+  }
+  // Text goes in as text nodes, never as markup: names come from devices.
+  TokenWatt.el = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+  TokenWatt.svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+  TokenWatt.theme = () => window.TOKENWATT_THEME.themes[root.dataset.theme];
+  TokenWatt.colours = () => TokenWatt.theme().colours;
+  TokenWatt.isLight = () => root.dataset.theme === "light";
+  TokenWatt.isWall = () => root.dataset.mode === "wall";
+  TokenWatt.isFar = () => root.dataset.far === "true" && TokenWatt.isWall();
+  // Canvas, SVG and Plotly grow with the page: 1 at a root font of 16 px, 2 on a 4K wall.
+  TokenWatt.scale = () => parseFloat(getComputedStyle(root).fontSize) / 16;
+  // On a light card yellow and orange are too pale for a line: the text colour of the priority stands in.
+  TokenWatt.alarmLine = (priority) => TokenWatt.colours()[`p${priority}${TokenWatt.isLight() ? "t" : ""}`];
+
+  const PRIORITY = { 1: "Critical", 2: "High", 3: "Medium", 4: "Advisory" };
+  const SHAPE = {
+    1: ["path", { d: "M7 1h10l6 6v10l-6 6H7l-6-6V7z" }],
+    2: ["path", { d: "M12 1 23.5 22.5H.5z" }],
+    3: ["path", { d: "M12 .5 23.5 12 12 23.5 .5 12z" }],
+    4: ["circle", { cx: 12, cy: 12, r: 11 }],
+  };
+  TokenWatt.priorityName = (priority) => PRIORITY[priority];
+
+  // Colour, shape and digit say the same; `look` is "" filled, "open" outlined, "zero" outlined and grey.
+  TokenWatt.chip = function (priority, look) {
+    const { el, svg } = TokenWatt;
+    const [tag, shape] = SHAPE[priority];
+    const picture = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg(tag, { class: "shape", ...shape }));
+    return el(
+      "span",
+      { class: `chip p${priority} ${look || ""}`, role: "img", "aria-label": PRIORITY[priority] },
+      picture,
+      el("b", {}, String(priority)),
+    );
+  };
+
+  // Replaces what `node` holds only if `key` says that it would look different; screen readers then hear changes only.
+  TokenWatt.refill = function (node, key, draw) {
+    if (node.dataset.key === key && node.firstChild) return;
+    node.dataset.key = key;
+    node.replaceChildren(...[draw()].flat());
+  };
+})();

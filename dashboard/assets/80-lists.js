@@ -1,0 +1,123 @@
+// Lists and tables out of the snapshot: rack load, leak detection, idle GPUs, and how each number is made.
+(function () {
+  "use strict";
+  const TokenWatt = window.TokenWatt;
+  const { el, svg, write, read } = TokenWatt;
+  const MOST_RACKS = 14;
+  const MOST_IDLE = 100;
+  const RATING_MARK = 0.95;
+
+  // By rack while they fit, else by row.
+  function loads(racks) {
+    if (racks.length <= MOST_RACKS) return racks.map((rack) => ({ name: rack.name, watts: rack.watts, rated: rack.rated_watts, racks: [rack.name] }));
+    const rows = new Map();
+    for (const rack of racks) {
+      const row = rows.get(rack.row) || { name: `Row ${rack.row}`, watts: null, rated: 0, racks: [] };
+      if (rack.watts !== null) row.watts = (row.watts || 0) + rack.watts;
+      row.rated += rack.rated_watts || 0;
+      row.racks.push(rack.name);
+      rows.set(rack.row, row);
+    }
+    return [...rows.values()];
+  }
+
+  function bar(load, alarms) {
+    const share = load.rated && load.watts !== null ? load.watts / load.rated : null;
+    const alarm = alarms.find((one) => (one.racks || []).some((name) => load.racks.includes(name)));
+    return el(
+      "div",
+      { class: "bar" },
+      el("span", { class: "name" }, load.name),
+      el("span", { class: "track" }, svg(
+        "svg",
+        { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+        share === null ? null : svg("rect", { class: "share", width: Math.min(100, share * 100), height: 10 }),
+        svg("rect", { class: "mark", x: RATING_MARK * 100, width: 0.5, height: 10 }),
+      )),
+      el("span", { class: "figure" }, load.watts === null ? el("i", {}, "no data") : write("power", load.watts), load.rated ? el("i", {}, ` / ${write("power", load.rated)}`) : null),
+      el("span", {}, alarm ? TokenWatt.chip(alarm.priority, alarm.ack ? "open" : "") : null),
+    );
+  }
+
+  TokenWatt.widgets.loads = function (node, spec, live) {
+    const { racks, alarms } = live.snapshot;
+    const list = loads(racks);
+    node.replaceChildren(...(list.length ? list.map((load) => bar(load, TokenWatt.sortAlarms(alarms))) : [el("p", { class: "empty" }, "No rack reports its power.")]));
+  };
+
+  const LEAK = { 1: "warning", 2: "leak", 3: "detector fault" };
+  TokenWatt.widgets.leaks = function (node, spec, live) {
+    const { racks } = live.snapshot;
+    const watched = racks.filter((rack) => rack.leak !== null && rack.leak !== undefined);
+    const wet = watched.filter((rack) => rack.leak > 0);
+    const dry = watched.length - wet.length;
+    const text = wet.length
+      ? wet.slice(0, 4).map((rack) => `${rack.name}: ${LEAK[rack.leak] || rack.leak}`).join(", ") + (wet.length > 4 ? `, + ${wet.length - 4} more` : "")
+      : watched.length ? "No leak" : "Not collected";
+    const gravest = wet.some((rack) => rack.leak === 2) ? 1 : wet.length ? 3 : 0;
+    TokenWatt.refill(node, `${text} ${dry}`, () => [
+      gravest ? TokenWatt.chip(gravest) : null,
+      el("b", {}, text),
+      el("small", {}, watched.length ? `${TokenWatt.count(dry)} of ${TokenWatt.count(watched.length)} racks dry` : ""),
+    ].filter(Boolean));
+  };
+
+  function table(heads, rows) {
+    return el("table", { class: "table" }, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, rows));
+  }
+
+  TokenWatt.widgets.idle = function (node, spec, live) {
+    const { idle, numbers } = live.snapshot;
+    const count = read(numbers.gpus_idle);
+    const cost = read(numbers.idle_cost_per_hour);
+    const each = count.value > 0 && cost.value !== undefined ? cost.value / count.value : null;
+    const money = (value) => TokenWatt.money(value, numbers.idle_cost_per_hour);
+    const aside = node.closest(".card").querySelector(".aside");
+    aside.textContent = count.value > 0 && cost.value !== undefined ? `${TokenWatt.count(count.value)} GPUs, ${money(cost.value)} per hour` : "";
+    const gpus = [...idle.gpus].sort((a, b) => a.since - b.since);
+    if (!gpus.length) {
+      node.replaceChildren(el("p", { class: "empty" }, count.value === undefined ? count.why : "No GPU is idle."));
+      return;
+    }
+    const rows = gpus.slice(0, MOST_IDLE).map((gpu) =>
+      el(
+        "tr",
+        {},
+        el("td", {}, gpu.host, el("small", { title: gpu.gpu }, gpu.gpu.slice(0, 12))),
+        el("td", {}, gpu.rack),
+        el("td", {}, gpu.state.replaceAll("_", " ")),
+        el("td", { class: "right" }, TokenWatt.duration(TokenWatt.now() - gpu.since)),
+        el("td", { class: "right" }, each === null ? TokenWatt.NONE : money(each)),
+        el("td", { class: "wide" }, gpu.reason),
+      ),
+    );
+    const top = node.scrollTop;
+    node.replaceChildren(table(["GPU", "Rack", "State", "Idle for", "Cost per hour", "Why"], rows));
+    if (gpus.length > MOST_IDLE) node.append(el("p", { class: "empty" }, `+ ${TokenWatt.count(gpus.length - MOST_IDLE)} more`));
+    node.scrollTop = top;
+  };
+
+  // The unit of a cost is "<currency>/h".
+  TokenWatt.money = function (value, number) {
+    const currency = ((number && number.unit) || "").split("/")[0];
+    return [currency, TokenWatt.format("cost", value).text].filter(Boolean).join(" ");
+  };
+
+  TokenWatt.widgets.formulas = function (node, spec, live) {
+    const rows = spec.numbers.map(([name, label, form]) => {
+      const number = live.snapshot.numbers[name];
+      const seen = read(number);
+      return el(
+        "tr",
+        {},
+        el("th", { scope: "row" }, label),
+        el("td", { class: "right" }, seen.value === undefined ? TokenWatt.NONE : write(form, seen.value)),
+        el("td", { class: "right" }, seen.value === undefined ? "" : TokenWatt.coverage(seen.covered)),
+        el("td", { class: "wide" }, (number && number.formula) || "", seen.why ? el("small", {}, seen.why) : null),
+      );
+    });
+    const top = node.scrollTop;
+    node.replaceChildren(table(["Number", "Now", "Seen", "Formula"], rows));
+    node.scrollTop = top;
+  };
+})();

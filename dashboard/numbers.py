@@ -1,0 +1,208 @@
+"""The live numbers of a site: token rates, watts at each boundary, tokens per joule, PUE."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboard.boundaries import Boundary, Window
+from dashboard.kpis.efficiency import Quality, Ratio, coverage, matched, tokens_per_joule
+from dashboard.kpis.power import pue
+from dashboard.kpis.windows import Bools, Floats, Samples, increase, span, tally
+from dashboard.number import Number, number, withheld
+from dashboard.recent import Recent
+from dashboard.settings import DashboardSettings
+from dashboard.tables import Tables
+
+#: servers that pass on what engines count: used only for models that no engine reports
+GATEWAYS = ("dynamo", "litellm")
+NO_ENGINE = "no inference engine has reported for long enough"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens over one window, per inference series."""
+
+    counted: Floats
+    #: covered seconds of the series' endpoint, given to the first of its series
+    covered: Floats
+    #: endpoint -> a series of it; those that the inventory names or that report
+    endpoints: Mapping[str, int]
+
+    def coverage(self, seconds: float, series: Bools | None = None) -> float:
+        """Return covered endpoint-seconds over expected ones, of all or of some series."""
+        covered = self.covered if series is None else self.covered[series]
+        return coverage(float(covered.sum()), len(self.endpoints), seconds)
+
+
+def counter(inference: Recent, *names: str) -> Samples:
+    """Return the samples of each engine's token counter: of these fields the first that the engine has.
+
+    A gateway counts only for models that no engine reports: one authoritative level per model.
+    """
+    chosen = np.full(len(inference.series), np.nan)
+    for name in reversed(names):
+        values = inference.values[name]
+        has = np.zeros(inference.count, dtype=bool)
+        has[inference.series[~np.isnan(values)]] = True
+        chosen = np.where(has[inference.series], values, chosen)
+    return inference.pick(chosen).only(_authoritative(inference))
+
+
+def output_samples(inference: Recent) -> Samples:
+    """Return the samples of each engine's output counter: the live one, else that of finished requests."""
+    return counter(inference, "live_output_tokens_total", "output_tokens_total")
+
+
+def _authoritative(inference: Recent) -> Bools:
+    gateway = np.isin(inference.tags["server"].astype(str), GATEWAYS)
+    present = np.zeros(inference.count, dtype=bool)
+    present[inference.series] = True
+    models = inference.tags["model"].astype(str)
+    told: Bools = ~gateway | ~np.isin(models, models[present & ~gateway])
+    return told
+
+
+def count_tokens(tables: Tables, samples: Samples, window: Window) -> Tokens:
+    """Return the tokens of each series over the window, and how well each endpoint is covered."""
+    grown = increase(samples, *window)
+    names, first, codes = np.unique(
+        tables.inference.tags["endpoint"].astype(str), return_index=True, return_inverse=True
+    )
+    best = np.zeros(len(names))
+    np.maximum.at(best, codes, grown.covered)
+    covered = np.zeros(samples.count)
+    covered[first] = best
+    series = dict(zip(names.tolist(), first.tolist(), strict=True))
+    expected = set(tables.site.engines) | set(names[best > 0].tolist())
+    return Tokens(grown.amount, covered, {name: series.get(name, -1) for name in expected})
+
+
+def common(windows: Sequence[Window | None]) -> Window | None:
+    """Return the window that all sources can speak of: it ends at the earliest end; None where one has none."""
+    known = [window for window in windows if window is not None]
+    if not known or len(known) < len(windows):
+        return None
+    end = min(window[1] for window in known)
+    return end - min(window[1] - window[0] for window in known), end
+
+
+def token_numbers(tables: Tables) -> dict[str, Number]:
+    """Return the token rates of the site. Units: tokens/s."""
+    inference = tables.inference
+    return {
+        "output_tokens_per_second": _rate(tables, output_samples(inference), "output"),
+        "input_tokens_per_second": _rate(tables, counter(inference, "input_tokens_total"), "input"),
+    }
+
+
+def _rate(tables: Tables, samples: Samples, which: str) -> Number:
+    formula = f"growth of the engines' {which} token counters / seconds of the window"
+    window = span(samples, tables.now, tables.window_seconds)
+    if window is None:
+        return withheld("tokens/s", "site", formula, NO_ENGINE)
+    seconds = window[1] - window[0]
+    tokens = count_tokens(tables, samples, window)
+    rate = float(tokens.counted.sum()) / seconds
+    return number(rate, "tokens/s", "site", formula, window=window, coverage=tokens.coverage(seconds))
+
+
+def power_numbers(bounds: Sequence[Boundary]) -> dict[str, Number]:
+    """Return the mean power at each boundary. Units: W = J / s."""
+    return {f"{boundary.name}_watts": _watts(boundary) for boundary in bounds}
+
+
+def _watts(boundary: Boundary) -> Number:
+    formula = f"{boundary.formula} / seconds of the window"
+    if boundary.window is None:
+        return withheld("W", boundary.name, formula, boundary.missing)
+    seconds = boundary.window[1] - boundary.window[0]
+    energy = boundary.energy(boundary.window).whole()
+    share = coverage(float(energy.covered[0]), float(energy.expected[0]), seconds)
+    watts = float(energy.joules[0]) / seconds
+    return number(watts, "W", boundary.name, formula, window=boundary.window, coverage=share)
+
+
+def efficiency_numbers(tables: Tables, bounds: Sequence[Boundary]) -> dict[str, Number]:
+    """Return the site's tokens per joule at each boundary. Units: tokens/J."""
+    samples = output_samples(tables.inference)
+    own = span(samples, tables.now, tables.window_seconds)
+    found: dict[str, Number] = {}
+    for boundary in bounds:
+        formula = f"output tokens / {boundary.formula}"
+        window = common((own, boundary.window))
+        if window is None:
+            why = boundary.missing if own else NO_ENGINE
+            ratio = withheld("tokens/J", boundary.name, formula, why)
+        else:
+            ratio = _efficiency(tables, boundary, count_tokens(tables, samples, window), window, formula)
+        found[f"tokens_per_joule_{boundary.name}"] = ratio
+    return found
+
+
+def _efficiency(tables: Tables, boundary: Boundary, tokens: Tokens, window: Window, formula: str) -> Number:
+    """Return tokens over joules of the groups that are known on both sides (E9, E16).
+
+    Engines whose group is not known count: their tokens are the site's.
+    """
+    energy, seconds = boundary.energy(window), window[1] - window[0]
+    groups, group = len(energy.joules), boundary.engine_group
+    mapped = group >= 0
+    heard = tally(group[mapped], tokens.covered[mapped], groups)
+    takes_part = matched(heard, _engines_of(tables, boundary, tokens, groups), energy.covered, energy.expected, seconds)
+    takes_part |= groups == 1  # one group is the site itself: its coverage alone decides
+    counts = np.append(takes_part, True)[group]
+    known = energy.only(takes_part).whole()
+    share = coverage(float(known.covered[0]), float(energy.expected.sum()), seconds)
+    shares = (tokens.coverage(seconds, counts), share)
+    gpus = int(tables.places.gpus_of_host.sum())
+    ratio = tokens_per_joule(float(tokens.counted[counts].sum()), float(known.joules[0]), gpus, shares)
+    return _of_ratio(ratio, "tokens/J", boundary.name, formula, window, min(shares))
+
+
+def _engines_of(tables: Tables, boundary: Boundary, tokens: Tokens, groups: int) -> Floats:
+    """Return how many endpoints each group has."""
+    host_number = {name: i for i, name in enumerate(tables.places.hosts)}
+    counts = np.zeros(groups + 1)
+    for name, series in tokens.endpoints.items():
+        host = host_number.get(tables.site.engines.get(name, ""), -1)
+        counts[boundary.engine_group[series] if series >= 0 else boundary.host_group[host] if host >= 0 else -1] += 1
+    return counts[:groups]
+
+
+def pue_number(bounds: Sequence[Boundary]) -> Number:
+    """Return the PUE of the window. Units: J/J."""
+    by_name = {boundary.name: boundary for boundary in bounds}
+    pair = (by_name["facility"], by_name["it"])
+    formula = "facility energy / IT energy over the same window"
+    window = common([boundary.window for boundary in pair])
+    if window is None:
+        missing = ", ".join(boundary.missing for boundary in pair if boundary.window is None)
+        return withheld("", "facility", formula, missing)
+    facility, it = (boundary.energy(window).whole() for boundary in pair)
+    seconds = window[1] - window[0]
+    shares = [coverage(float(e.covered[0]), float(e.expected[0]), seconds) for e in (facility, it)]
+    ratio = pue(float(facility.joules[0]), float(it.joules[0]), shares)
+    return _of_ratio(ratio, "", "facility", formula, window, min(shares))
+
+
+def _of_ratio(ratio: Ratio, unit: str, boundary: str, formula: str, window: Window, share: float) -> Number:
+    value = None if ratio.quality is Quality.INVALID else ratio.value
+    return Number(value, unit, boundary, share, ratio.quality, *window, formula, ratio.why)
+
+
+def headroom_number(it_watts: Number, settings: DashboardSettings, rated_watts: float | None) -> Number:
+    """Return the IT power that may still be added. Units: W = limit - drawn; the limit is the settings', else the racks'."""
+    limit = settings.limits.it_watts or rated_watts
+    formula = "IT limit - IT power"
+    if limit is None:
+        return withheld("W", "it", formula, "neither limits.it_watts nor the racks' ratings are known")
+    value = None if it_watts.value is None else limit - it_watts.value
+    return replace(it_watts, value=value, formula=formula, limit=limit)
+
+
+def with_aims(numbers: Mapping[str, Number], settings: DashboardSettings) -> dict[str, Number]:
+    """Return the numbers with the settings' targets and limits beside them."""
+    targets, limits = settings.targets.model_dump(), settings.limits.model_dump()
+    limits["coolant_supply_celsius"] = settings.limits.coolant_supply_celsius[1]
+    return {n: replace(v, target=targets.get(n), limit=limits.get(n, v.limit)) for n, v in numbers.items()}

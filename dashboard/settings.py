@@ -1,0 +1,133 @@
+"""The section `dashboard:` of `site.yaml`: where it listens, what it aims at, when it speaks up. SI base units."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from storage.config import Duration
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Hold(_Strict):
+    """How long a GPU must look idle before it is called so.
+
+    Source: gpu-pruner (30 min), Alibaba PAI-DSW culler (60 min); shorter where people wait for the answer.
+    """
+
+    parked: Duration = timedelta(minutes=30)
+    reserved_idle: Duration = timedelta(minutes=15)
+    unallocated_idle: Duration = timedelta(minutes=30)
+    stalled: Duration = timedelta(minutes=2)
+    starved: Duration = timedelta(minutes=2)
+    ghost: Duration = timedelta(minutes=5)
+
+
+class Idle(_Strict):
+    """When a GPU is idle."""
+
+    hold: Hold = Hold()
+    #: a GPU, pod or engine that is new is left alone for this long
+    grace: Duration = timedelta(seconds=300)
+    #: activity without tokens must last this long to end an idle state: health checks are no work
+    leave: Duration = timedelta(seconds=30)
+    #: activity and power are means over this span
+    window: Duration = timedelta(seconds=15)
+    #: a board under this share of its power limit, with a process on it, is parked
+    parked_power_ratio: Share = 0.25
+    #: a board under this share of its power limit does no work, whatever its utilization says
+    working_power_ratio: Share = 0.30
+    #: a board under this share of its power limit holds no context
+    bare_power_ratio: Share = 0.13
+
+
+class Targets(_Strict):
+    """What the site aims at; none is shown where none is set."""
+
+    pue: Annotated[float, Field(ge=1)] | None = None
+    tokens_per_joule_gpu_board: Positive | None = None
+    tokens_per_joule_node: Positive | None = None
+    tokens_per_joule_rack: Positive | None = None
+    tokens_per_joule_it: Positive | None = None
+    tokens_per_joule_facility: Positive | None = None
+    output_tokens_per_second: Positive | None = None
+    #: idle GPUs over those that could work
+    gpus_idle_ratio: Share | None = None
+
+
+class Limits(_Strict):
+    """What must not be passed."""
+
+    facility_watts: Positive | None = None
+    it_watts: Positive | None = None
+    #: [low, high] of the technology loop's supply; ASHRAE W45 tolerates 45 degC
+    coolant_supply_celsius: tuple[float, float] = (17.0, 45.0)
+    #: the GB300 coolant table is computed for a return of 55 degC
+    coolant_return_celsius: float = 55.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Limits":
+        if self.coolant_supply_celsius[0] >= self.coolant_supply_celsius[1]:
+            raise ValueError("coolant_supply_celsius is [low, high] and low must be under high")
+        return self
+
+
+class Cost(_Strict):
+    """What an hour of a GPU and a kilowatt-hour cost."""
+
+    #: capital and operation of one GPU for one hour, without energy
+    gpu_hour: Annotated[float, Field(ge=0)] = 1.95
+    tariff_per_kwh: Annotated[float, Field(ge=0)] = 0.08
+    currency: Annotated[str, Field(min_length=1, max_length=8)] = "$"
+
+
+class Alarms(_Strict):
+    """When something needs a person."""
+
+    #: how long a condition must hold before it is an alarm, and how long it must be gone before it is none
+    on_delay: Duration = timedelta(seconds=10)
+    off_delay: Duration = timedelta(seconds=30)
+    #: delays of temperatures, flows and efficiency, which move slowly
+    slow_on_delay: Duration = timedelta(seconds=60)
+    slow_off_delay: Duration = timedelta(seconds=120)
+    #: share of a rack's GPUs that are idle from which the rack is named, not its hosts
+    idle_rack_ratio: Share = 0.25
+    #: share of a rack's GPUs that are throttled from which the rack is named
+    throttled_rack_ratio: Share = 0.25
+    #: a loop's flow under this share of its rated flow is low
+    flow_ratio: Share = 0.5
+    #: pause frames received per second on one port and priority from which it is a storm
+    pfc_frames_per_second: Positive = 1000.0
+    #: a rack under this share of its rated power, with no GPU answering, has no power
+    dead_rack_power_ratio: Share = 0.01
+
+
+class DashboardSettings(_Strict):
+    """The section `dashboard:`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8060
+    title: Annotated[str, Field(min_length=1, max_length=80)] = "TokenWatt"
+    #: time between two snapshots
+    tick: Duration = timedelta(seconds=2)
+    #: span that rates and mean powers speak of; MLPerf Power asks for at least 60 s
+    window: Duration = timedelta(seconds=60)
+    idle: Idle = Idle()
+    targets: Targets = Targets()
+    limits: Limits = Limits()
+    cost: Cost = Cost()
+    alarms: Alarms = Alarms()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "DashboardSettings":
+        if not timedelta(milliseconds=200) <= self.tick <= timedelta(seconds=60):
+            raise ValueError("tick must lie between 200ms and 60s")
+        if not timedelta(seconds=10) <= self.window <= timedelta(minutes=10):
+            raise ValueError("window must lie between 10s and 10m")
+        return self
