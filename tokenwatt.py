@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration.
 import asyncio
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel, ConfigDict
@@ -28,13 +31,13 @@ from collectors.inventory import Inventory, load_inventory
 from collectors.poller import identify, place
 from collectors.profile import PACKAGED, load_profile
 from collectors.runtime import Fleet, Runtime
-from collectors.settings import CollectorsSettings, build_targets, parse_target_url
+from collectors.settings import CollectorsSettings, TargetSettings, build_targets, parse_target_url
 from dashboard.live import Live
 from dashboard.settings import DashboardSettings
-from storage.config import ConfigError, load_yaml
+from storage.config import ConfigError, InvalidValueError, load_yaml
 from storage.lineprotocol import encode
 from storage.point import Point
-from storage.settings import StorageSettings, open_store
+from storage.settings import BatchSettings, StorageSettings, open_store
 from storage.store import Store, StoreError
 from storage.writer import Writer
 
@@ -52,13 +55,28 @@ CONFIG_HELP = "the site's file; config/site.yaml is a commented sample"
 Config = Annotated[Path, typer.Option("--config", "-c", help=CONFIG_HELP)]
 
 
+#: the section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
+_STORES: dict[str, dict[str, Any]] = {
+    "duckdb": {"engine": "duckdb", "path": "tokenwatt.duckdb"},
+    "influxdb": {
+        "engine": "influxdb",
+        "influxdb": {
+            "url": "${INFLUX_URL}",
+            "token": "${INFLUX_TOKEN}",
+            "org": "${INFLUX_ORG}",
+            "bucket": "${INFLUX_BUCKET}",
+        },
+    },
+}
+
+
 class Site(BaseModel):
     """`site.yaml`: one section per room."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     storage: StorageSettings = StorageSettings()
-    collectors: CollectorsSettings = CollectorsSettings()
+    collectors: CollectorsSettings
     dashboard: DashboardSettings = DashboardSettings()
     allow_plaintext_secrets: bool = False
 
@@ -66,6 +84,10 @@ class Site(BaseModel):
 def main() -> None:
     """Run the command line and turn expected failures into a message and an exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for chatty in ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    # gRPC's C core writes a line for every server that goes away; the poller says it once.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()
     except ConfigError as error:
@@ -132,6 +154,7 @@ def simulate(
     speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
     faults: Annotated[Path | None, typer.Option(help="a YAML list of {at, kind, object, seconds}")] = None,
     storage: Annotated[Literal["duckdb", "influxdb"], typer.Option(help="the store that site.yaml names")] = "duckdb",
+    child: Annotated[bool, typer.Option("--child", hidden=True, help="stop when standard input ends")] = False,
 ) -> None:
     """Play an AI factory on localhost over the real protocols and write a site.yaml that points at it.
 
@@ -140,7 +163,7 @@ def simulate(
     from collectors.simulator.site import simulate as play
 
     _multiple_of_eight(gpus)
-    asyncio.run(play(directory, gpus=gpus, seed=seed, speed=speed, faults=faults, storage=storage))
+    asyncio.run(play(directory, gpus, seed, speed, faults, storage=_STORES[storage], child=child))
 
 
 @app.command()
@@ -165,7 +188,7 @@ def collect(config: Config = Path("config/site.yaml")) -> None:
     Example: `tokenwatt collect --config config/site.yaml`
     """
     site, fleet = _load(config)
-    with _store(config, site) as store, _collecting(store, fleet):
+    with _store(config, site) as store, _collecting(store, site.storage.batch, fleet):
         out.print(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops", highlight=False)
         _wait_for_signal()
 
@@ -223,20 +246,14 @@ def _load(path: Path) -> tuple[Site, Fleet]:
     """Read a site, its inventory and its profiles; raise ConfigError with every mistake."""
     site = load_yaml(path, Site)
     settings = site.collectors
-    inventory = load_inventory(path.parent / settings.inventory) if settings.inventory else Inventory()
-    folders = (path.parent / settings.profiles, PACKAGED) if settings.profiles else (PACKAGED,)
-    targets = build_targets(settings, inventory, str(path))
-    for target in targets:
-        if target.profile:
-            load_profile(target.profile, folders)
-    tags = settings.tags()
-    return site, Fleet(
-        targets,
-        folders,
-        tags,
-        inventory.places(),
-        lambda time_ns: inventory.points(tags, time_ns),
-    )
+    inventory = load_inventory(settings.inventory) if settings.inventory else Inventory()
+    targets = build_targets(settings, inventory)
+    tags = settings.tags
+
+    def publish(time_ns: int) -> Sequence[Point]:
+        return inventory.points(tags, time_ns)
+
+    return site, Fleet(targets, settings.folders, tags, inventory.places(), publish, settings.concurrency)
 
 
 def _multiple_of_eight(gpus: int) -> None:
@@ -254,9 +271,9 @@ def _store(config: Path, site: Site) -> Iterator[Store]:
 
 
 @contextmanager
-def _collecting(store: Store, fleet: Fleet) -> Iterator[Writer]:
+def _collecting(store: Store, settings: BatchSettings, fleet: Fleet) -> Iterator[Writer]:
     """Poll the fleet into the store from a thread with its own event loop."""
-    writer = Writer(store)
+    writer = Writer(store, settings)
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
@@ -289,7 +306,7 @@ def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> It
 def _running(config: Path, site: Site, fleet: Fleet) -> Iterator[Live]:
     with (
         _store(config, site) as store,
-        _collecting(store, fleet) as writer,
+        _collecting(store, site.storage.batch, fleet) as writer,
         _live(store, site, writer.stats) as live,
     ):
         yield live
@@ -298,34 +315,45 @@ def _running(config: Path, site: Site, fleet: Fleet) -> Iterator[Live]:
 @contextmanager
 def _web(live: Live, site: Site, host: str | None, port: int | None) -> Iterator[str]:
     """Serve the dashboard in threads, print its address and yield it."""
-    from waitress import create_server
+    from waitress.server import TcpWSGIServer, create_server
+    from waitress.wasyncore import close_all
 
     from dashboard.app import create_app
 
     settings = site.dashboard
     address = host or settings.host
     dash = create_app(live, settings)
-    server = create_server(dash.server, host=address, port=settings.port if port is None else port, threads=8)
-    threading.Thread(target=server.run, name="web", daemon=True).start()
-    url = f"http://{address}:{server.effective_port}"
+    channels: dict[int, Any] = {}
+    number = settings.port if port is None else port
+    server = create_server(dash.server, map=channels, host=address, port=number, threads=8)
+    if not isinstance(server, TcpWSGIServer):
+        raise OSError(f"{address} names more than one address: give one, for example 127.0.0.1 or 0.0.0.0")
+    thread = threading.Thread(target=server.run, name="web")
+    thread.start()
+    url = f"http://{address}:{server.getsockname()[1]}"
     out.print(f"TokenWatt is up: [bold]{url}[/]   Ctrl-C stops", highlight=False)
     try:
         yield url
     finally:
-        server.close()
+        # Only the loop's own thread may close its channels; without any it ends.
+        trigger: Any = server.trigger
+        trigger.pull_trigger(lambda: close_all(channels))
+        thread.join()
         server.task_dispatcher.shutdown()
 
 
 @contextmanager
 def _factory(directory: Path, options: Sequence[str]) -> Iterator[None]:
     """Run the simulator as a child process, ready when this yields."""
-    command = [sys.executable, "-m", "tokenwatt", "simulate", "--dir", str(directory), *options]
-    # Its own session: Ctrl-C reaches us alone, and we stop it after the collectors have closed.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+    command = [sys.executable, "-m", "tokenwatt", "simulate", "--dir", str(directory), "--child", *options]
+    # Its own session: Ctrl-C reaches us alone, and we stop it after the collectors have closed. It ends with its stdin.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
         try:
             with err.status("building the factory ..."):
                 assert child.stdout is not None
-                if "ready" not in child.stdout:
+                if child.stdout.readline() != "ready\n":
                     raise OSError(f"the simulator ended with exit code {child.wait()} before it was ready")
             yield
         finally:
@@ -342,16 +370,19 @@ def _wait_for_signal() -> None:
 
 def _prove(url: str, directory: Path, seconds: float) -> None:
     """Compare what the dashboard says with the factory's own state; exit 1 if they differ by more than 1 %."""
-    from collectors.simulator.check import compare
+    from collectors.simulator import check as proof
 
     control = json.loads((directory / "control.json").read_text())["url"]
     with err.status(f"running for {seconds:g} s ..."):
-        rows, agree = compare(url, control, seconds)
-    table = Table(
-        "quantity", "shown", "truth", "error", title="What the dashboard shows against the factory's own state"
-    )
+        try:
+            rows, agree = proof.check(url, control, seconds=seconds)
+        except proof.CheckError as error:
+            raise OSError(str(error)) from error
+    table = Table("quantity", "shown", "truth", "error", "window", title="Shown against the factory's own state")
     for row in rows:
-        table.add_row(row.quantity, row.shown, row.truth, row.error, style="" if row.ok else "red")
+        numbers = ("" if value is None else f"{value:,.6g}" for value in (row.shown, row.truth))
+        off = "" if row.error is None else f"{row.error:.3%}"
+        table.add_row(row.quantity, *numbers, off, row.note, style="" if row.ok else "bold red")
     out.print(table)
     if not agree:
         raise typer.Exit(1)
@@ -359,7 +390,7 @@ def _prove(url: str, directory: Path, seconds: float) -> None:
 
 def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Target, Fleet]:
     if "://" in device:
-        target = parse_target_url(device).target(name=device.split("://", 1)[1].split("@")[-1].split("?")[0] or "local")
+        target = _target_of(device)
         fleet = Fleet((target,), (PACKAGED,))
     else:
         _site, fleet = _load(config)
@@ -369,6 +400,16 @@ def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Targe
             raise typer.BadParameter(f"{config} has no target {device!r}; it has {names}")
         target = found[0]
     return (replace(target, profile=profile) if profile else target), fleet
+
+
+def _target_of(url: str) -> Target:
+    try:
+        parsed = parse_target_url(url)
+    except InvalidValueError as error:
+        raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
+    name = urlsplit(parsed.address).netloc or parsed.address.rpartition("/")[2] or gethostname()
+    settings = CollectorsSettings(site="probe", targets=(TargetSettings(name=name, url=parsed),))
+    return build_targets(settings, Inventory())[0]
 
 
 async def _probe(target: Target, folders: Sequence[Path], timeout_s: float) -> PollResult:

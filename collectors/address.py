@@ -63,13 +63,15 @@ def parse_target_url(url: str) -> TargetUrl:
         raise InvalidValueError(f"unknown scheme {scheme!r}", suggest(scheme, FORMS))
     if any(c.isspace() or not c.isprintable() for c in url):
         raise _wrong(scheme, "the URL holds a space or a control character")
+    if "#" in url:
+        raise _wrong(scheme, "the URL has a part behind #: write %23 for a # in a password")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as e:
         raise _wrong(scheme, "its host or its port is malformed") from e
-    if parts.fragment or url.endswith("#"):
-        raise _wrong(scheme, "the URL has a part behind #: write %23 for a # in a password")
+    if "@" in parts.path + parts.query and scheme not in ("http", "https"):
+        raise _wrong(scheme, "an @ stands behind the host: write %2F and %3F for / and ? in a password")
     parse = _PARSERS.get(scheme, _parse_address)
     return parse(parts, port)
 

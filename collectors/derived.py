@@ -1,6 +1,6 @@
-"""Values computed from the readings of one poll: sums, heat carried by a liquid, differences between two points.
+"""Values computed from the readings of one poll: sums, medians, heat carried by a liquid, differences of two points.
 
-A rule writes nothing where one of its inputs is missing, and never replaces a value that the device itself gave.
+A rule (but `median`) writes nothing where one of its inputs is missing; none replaces a value that the device gave.
 
 `sum`: over the rows whose tags match all patterns (`fnmatch`; a tag that a row lacks reads `-`). A row that was asked
 for and missed or refused in this poll withholds the sum: a shelf with a silent supply has no known total.

@@ -83,7 +83,14 @@ class ExpositionCollector:
         """
         if self._session is None:
             self._session = _open_session(self._target)
-        text = await _fetch(self._session, self._target)
+        return self.read(await _fetch(self._session, self._target), time_ns)
+
+    def read(self, text: str, time_ns: int) -> PollResult:
+        """Return what a page says, every point stamped `time_ns`.
+
+        Raises:
+            ProtocolError: the page has none of the profile's metrics.
+        """
         slow = self._last_slow_ns is None or time_ns - self._last_slow_ns >= self._slow_ns
         page = self._parser.parse(text, self._metrics[slow])
         if not page.samples:
@@ -151,13 +158,11 @@ def _read_groups(profile: Profile, parser: Parser) -> list[Table]:
 
 def _open_session(target: Target) -> aiohttp.ClientSession:
     headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
-    auth = None
-    if target.password is not None and target.username:
-        auth = aiohttp.BasicAuth(target.username, target.password.reveal())
-    elif target.password is not None:
-        headers["Authorization"] = f"Bearer {target.password.reveal()}"
+    if target.password is not None:
+        secret = target.password.reveal()
+        own = aiohttp.encode_basic_auth(target.username, secret) if target.username else f"Bearer {secret}"
+        headers["Authorization"] = own
     return aiohttp.ClientSession(
-        auth=auth,
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         connector=aiohttp.TCPConnector(limit=1),

@@ -162,7 +162,9 @@ class GnmiCollector:
         for failure in failures:
             batch.miss(str(failure))
         if slow:
-            self._last_slow_ns = None if failures else time_ns
+            # What the device refuses it will refuse again; what was lost on the way is asked for with the next poll.
+            refused = all(isinstance(failure, ProtocolError) for failure in failures)
+            self._last_slow_ns = time_ns if refused else None
         if (PORT_DATABASE, PORT_TABLE) in answers:
             self._ports = Ports.read(answers[PORT_DATABASE, PORT_TABLE])
         self._decode(answers, slow, batch)

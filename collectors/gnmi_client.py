@@ -8,6 +8,7 @@ channel is closed and the next request opens another.
 Source: gNMI specification 0.8.0 (sections 3.2, 3.3, 3.5.1.5); sonic-net/sonic-gnmi `gnmi_server/client_subscribe.go`.
 """
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,22 +56,29 @@ class GnmiStream:
     paths: tuple[str, ...]
     _channel: Any = field(default=None, init=False)
     _call: Any = field(default=None, init=False)
+    _complete: bool = field(default=False, init=False)
 
     async def poll(self) -> Answers:
-        """Return one complete round.
+        """Return one complete round; a stream that ended since the last one is opened anew.
 
         Raises:
             PollRefusedError: the device refuses the mode or a path.
             CollectError: no connection, wrong credentials, or the stream ended.
         """
+        if self._call is not None and self._call.done():
+            await self.aclose()
         try:
             return await self._round()
         except grpc.aio.AioRpcError as error:
-            await self.aclose()
-            raise self.client.explain(error, f"Subscribe {self.database} {', '.join(self.paths)}") from error
-        except BaseException:
-            await self.aclose()
-            raise
+            raise self.client.explain(error.code(), error.details(), self._what) from error
+        except orjson.JSONDecodeError as error:
+            raise self.client.no_json(error, self._what) from error
+        except asyncio.InvalidStateError as error:
+            # gRPC says so when the stream ended while we wrote.
+            raise await self._ended() from error
+        finally:
+            if not self._complete:
+                await self.aclose()
 
     async def aclose(self) -> None:
         """Cancel the stream and close its connection; the next poll opens another."""
@@ -81,7 +89,12 @@ class GnmiStream:
         if channel is not None:
             await channel.close()
 
+    @property
+    def _what(self) -> str:
+        return f"Subscribe {self.database} {', '.join(self.paths)}"
+
     async def _round(self) -> Answers:
+        self._complete = False
         if self._call is None:
             self._channel = self.client.open_channel()
             self._call = gnmi_pb2_grpc.gNMIStub(self._channel).Subscribe(metadata=self.client.metadata)
@@ -94,12 +107,12 @@ class GnmiStream:
             if response is grpc.aio.EOF:
                 raise await self._ended()
             if response.HasField("sync_response"):
+                self._complete = True
                 return answers
             _take(response.update, self.paths, answers)
 
-    async def _ended(self) -> Exception:
-        code, details = await self._call.code(), await self._call.details()
-        return self.client.explain_status(code, details, f"Subscribe {self.database} {', '.join(self.paths)}")
+    async def _ended(self) -> CollectError:
+        return self.client.explain(await self._call.code(), await self._call.details(), self._what)
 
 
 class GnmiClient:
@@ -146,8 +159,11 @@ class GnmiClient:
         )
         response = await self._unary("Get", request, f"Get {database} {path}")
         answers: dict[str, Any] = {}
-        for notification in response.notification:
-            _take(notification, (path,), answers)
+        try:
+            for notification in response.notification:
+                _take(notification, (path,), answers)
+        except orjson.JSONDecodeError as error:
+            raise self.no_json(error, f"Get {database} {path}") from error
         return answers.get(path)
 
     async def models(self) -> list[str]:
@@ -159,11 +175,7 @@ class GnmiClient:
         response = await self._unary("Capabilities", gnmi_pb2.CapabilityRequest(), "Capabilities")
         return [model.name for model in response.supported_models]
 
-    def explain(self, error: Any, what: str) -> CollectError:
-        """Return our error for one of gRPC's."""
-        return self.explain_status(error.code(), error.details(), what)
-
-    def explain_status(self, code: grpc.StatusCode, details: str | None, what: str) -> CollectError:
+    def explain(self, code: grpc.StatusCode, details: str | None, what: str) -> CollectError:
         """Return our error for a status of gRPC."""
         text = f"{self.where}: {what}: {code.name} {details!r}"
         if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
@@ -176,12 +188,16 @@ class GnmiClient:
         refusals = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
         return PollRefusedError(text) if code in refusals else ProtocolError(text)
 
+    def no_json(self, error: orjson.JSONDecodeError, what: str) -> ProtocolError:
+        """Return our error for a value that does not parse."""
+        return ProtocolError(f"{self.where}: {what}: a value is no JSON: {error.doc[:80]!r}: {error.msg}")
+
     async def _unary(self, method: str, request: Any, what: str) -> Any:
         channel = self.open_channel()
         try:
             return await getattr(gnmi_pb2_grpc.gNMIStub(channel), method)(request, metadata=self.metadata)
         except grpc.aio.AioRpcError as error:
-            raise self.explain(error, what) from error
+            raise self.explain(error.code(), error.details(), what) from error
         finally:
             await channel.close()
 
@@ -233,21 +249,12 @@ def _names(path: Any) -> tuple[str, ...]:
 
 
 def _decode(value: Any) -> Any:
-    """Return a typed value as Python's; JSON leaves stay as they were sent.
-
-    Raises:
-        ProtocolError: JSON that does not parse.
-    """
+    """Return a typed value as Python's; JSON leaves stay as they were sent."""
     kind = value.WhichOneof("value")
     if kind not in ("json_ietf_val", "json_val"):
         return None if kind is None else getattr(value, kind)
     raw: bytes = getattr(value, kind)
-    if not raw:
-        return None
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise ProtocolError(f"a value is no JSON: {raw[:80]!r}: {error}") from error
+    return orjson.loads(raw) if raw else None
 
 
 def _metadata(target: Target) -> tuple[tuple[str, str], ...]:

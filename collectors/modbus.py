@@ -27,7 +27,8 @@ type:
 match:
     {units: [208], at: "holding:79", type: u16, min: 1, max: 65534}: one of these units answers with a plausible value.
 
-A span that the unit refuses (exceptions 1, 2, 3) is halved until its readings stand alone; the split is remembered.
+A span that the unit refuses (exceptions 1, 2, 3) is halved until its readings stand alone; the split is remembered. A
+reading that it refuses alone is missing in that poll, afterwards only where a sum needs it.
 A silent unit is left alone for 1, 2, 4 .. 60 s, and a poll ends in time with what it has.
 
 Source: Modbus Application Protocol V1.1b3; `facebook/openbmc` rackmon for the practice of probing unit ids.
@@ -146,11 +147,17 @@ class ModbusCollector:
         self._profile = profile
         options: Mapping[str, Any] = {**profile.transport, **target.options}
         self._word_order = str(options.get("word_order", "big"))
-        self._retries = int(options.get("retries", 1))
         self._budget_s = target.timeout.total_seconds() * _BUDGET
-        self._timeout_s = min(parse_duration(options.get("timeout", "1s")).total_seconds(), self._budget_s / 2)
+        try:
+            self._retries = int(options.get("retries", 1))
+            self._timeout_s = min(parse_duration(options.get("timeout", "1s")).total_seconds(), self._budget_s / 2)
+            max_span, gap = int(options.get("max_span", 60)), int(options.get("gap", 4))
+        except ValueError as e:
+            raise ConfigError([Problem(f"{profile.profile}.yaml", 0, "transport", f"{target.name}: {e}")]) from e
         self._slow_s = parse_duration(profile.poll.slow).total_seconds()
-        self._rows = _make_rows(profile, int(options.get("max_span", 60)), int(options.get("gap", 4)))
+        self._rows = _make_rows(profile, max_span, gap)
+        #: a sum must not be made without one of its parts, whatever the reason
+        self._summed = {rule.to for rule in profile.derived if rule.sum is not None}
         self._connection = Connection(target, self._timeout_s)
         self._deadline = 0.0
         self._next_slow = 0.0
@@ -235,7 +242,7 @@ class ModbusCollector:
         """Read one unit's spans into the batch; return why the unit gave nothing, or None."""
         spans = [*row.fast, *row.slow] if is_slow else list(row.fast)
         done: set[int] = set()
-        self._miss(row, row.lacking, batch, "illegal address")
+        self._miss(row, (spec for spec in row.lacking if spec.to in self._summed), batch, "illegal address")
         error: CollectError | None = None
         if _now() < row.retry_at:
             error = DeviceTimeoutError(f"{self._name(row)}: silent")

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from collectors.reading import Reading, compile_readings, own_tags
 from collectors.units import conversion
-from storage.config import ConfigError, InvalidValueError, Problem, parse_duration, suggest, validate
-from storage.document import Items, Section, dotted, locate, read_document
+from storage.config import ConfigError, InvalidValueError, Problem, parse_duration, problem_at, suggest, validate
+from storage.document import Items, Section, read_document
 from storage.schema import MEASUREMENTS
 
 PACKAGED = Path(__file__).parent / "profiles"
@@ -152,7 +152,7 @@ def load_profile(name: str, folders: Sequence[Path] = (PACKAGED,)) -> Profile:
         raise ConfigError([Problem(where, 0, "profile", f"there is no profile {name!r}", hint)])
     document = _read(path, folders, ())
     profile = validate(document, Profile, folder=path.parent)
-    problems = [_at(document, location, error) for location, error in _mistakes(profile, path.stem)]
+    problems = [problem_at(document, location, error) for location, error in _mistakes(profile, path.stem)]
     if problems:
         raise ConfigError(sorted(problems, key=lambda p: (p.file, p.line)))
     return profile
@@ -187,7 +187,7 @@ def _read(path: Path, folders: Sequence[Path], children: tuple[Path, ...]) -> Se
 
 
 def _extends_error(document: Section, error: InvalidValueError) -> ConfigError:
-    return ConfigError([_at(document, ("extends",), error)])
+    return ConfigError([problem_at(document, ("extends",), error)])
 
 
 def _merge(parent: Section, child: Section, joined: tuple[str, ...] = ()) -> Section:
@@ -214,11 +214,6 @@ def _join(first: Items, second: Items) -> Items:
 Mistake = tuple[tuple[object, ...], InvalidValueError]
 
 
-def _at(document: Section, location: tuple[object, ...], error: InvalidValueError) -> Problem:
-    place, path = locate(document, location)
-    return Problem(place.file, place.line, dotted(path), error.reason, error.hint)
-
-
 def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
     """Yield what a model cannot see: names against the schema and against each other."""
     if profile.profile != stem:
@@ -231,7 +226,7 @@ def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
 
 def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
     known: set[str] = set()
-    seen: dict[tuple[object, ...], int] = {}
+    seen: dict[tuple[object, ...], tuple[int, int | None]] = {}
     for number, spec in enumerate(group.points):
         here = (*at, "points", number)
         wrong = _unknown_field(spec.to)
@@ -242,13 +237,21 @@ def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
         known.update(MEASUREMENTS[measurement].tags)
         yield from _tag_mistakes((*here, "tags"), spec.tags, measurement)
         yield from _value_mistakes(here, spec)
-        for bit in spec.flags.values() if spec.flags else ("",):
-            series = (spec.to, bit, *sorted(own_tags(group, spec, measurement).items()))
-            if seen.setdefault(series, number) != number:
-                reason = f"the same field and tags as points[{seen[series]}]"
-                yield (*here, "to"), InvalidValueError(reason, "give one of them another tag, or list both in one `at`")
+        tags = sorted(own_tags(group, spec, measurement).items())
+        bits: list[tuple[int | None, str]] = [*spec.flags.items()] if spec.flags else [(None, "")]
+        for bit, name in bits:
+            series = (spec.to, name, *tags)
+            if seen.setdefault(series, (number, bit)) != (number, bit):
+                yield _twice(here, seen[series][0], bit, name)
     for name in group.tags.keys() - known if known else ():
         yield (*at, "tags", name), InvalidValueError("no measurement of this group has this tag", suggest(name, known))
+
+
+def _twice(at: tuple[object, ...], first: int, bit: int | None, name: str) -> Mistake:
+    if bit is not None:
+        return (*at, "flags", bit), InvalidValueError(f"a bit {name!r} is there already", "give it another name")
+    hint = "give one of them another tag, or list both in one `at`"
+    return (*at, "to"), InvalidValueError(f"the same field and tags as points[{first}]", hint)
 
 
 def _unknown_field(path: str) -> InvalidValueError | None:

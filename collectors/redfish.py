@@ -10,6 +10,9 @@ each:
 at:
     "SupplyTemperatureCelsius.Reading", "CellVoltages[0].Reading": properties from the resource down, list items by
     number. Of several, the first that is there and not null. All points of one resource share one GET.
+
+    Most properties are optional. One that the resource does not have is none of this device's; one that is null has no
+    value now and is missing.
 match:
     {root_has: ThermalEquipment}: the service root has this property.
 
@@ -60,15 +63,19 @@ def parse_path(text: str) -> Path:
 
 
 def look_up(resource: Resource, path: Path) -> Raw | None:
-    """Return the value at this path, or None where there is none: absent, null, an object or a list."""
+    """Return the value at this path, or None where it is null, an object or a list.
+
+    Raises:
+        KeyError: the resource has no such property.
+    """
     here: object = resource
     for step in path:
-        if isinstance(here, Mapping) and isinstance(step, str):
-            here = here.get(step)
-        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
-            here = here[step]
-        else:
+        if here is None:
             return None
+        try:
+            here = here[step]  # type: ignore[index]
+        except (TypeError, IndexError) as e:
+            raise KeyError(step) from e
     return here if isinstance(here, int | float | str) else None
 
 
@@ -79,6 +86,8 @@ class RedfishCollector:
         self._target = target
         self._profile = profile
         self._paths = _check(profile)
+        #: a sum must not be made without one of its parts, whatever the reason
+        self._summed = {rule.to for rule in profile.derived if rule.sum is not None}
         self._slow_s = parse_duration(profile.poll.slow).total_seconds()
         self._session = Session(target)
         self._rows: Sequence[_Row] = ()
@@ -115,15 +124,22 @@ class RedfishCollector:
         return [spec for spec in group.points if is_slow or spec.every == "fast"]
 
     def _take(self, batch: Batch, row: _Row, spec: PointSpec, answer: Resource | Exception) -> None:
-        if isinstance(answer, Exception):
+        if isinstance(answer, CollectError):
             batch.miss(str(answer), row.group, spec, row.variables)
             return
+        is_known = spec.to in self._summed
+        resource = {} if isinstance(answer, Exception) else answer
         for path in self._paths[id(spec)]:
-            raw = look_up(answer, path)
+            try:
+                raw = look_up(resource, path)
+            except KeyError:
+                continue
             if raw is not None:
                 batch.add(row.group, spec, raw, row.variables)
                 return
-        batch.miss(f"{row.uri} {' or '.join(spec.addresses)}: no value", row.group, spec, row.variables)
+            is_known = True
+        if is_known:
+            batch.miss(f"{row.uri} {' or '.join(spec.addresses)}: no value", row.group, spec, row.variables)
 
     async def _read(self, uris: set[str], deadline: float) -> dict[str, Resource | Exception]:
         """Return each resource, or why it did not come."""

@@ -20,7 +20,7 @@ class Rule(Strict):
     """One way to make a row variable from another."""
 
     source: str = Field("index", alias="from")
-    match: str | None = None
+    match: re.Pattern[str] | None = None
     map: Mapping[str, str] | None = None
     add: int | None = None
     text: str = "{value}"
@@ -31,15 +31,17 @@ class Rule(Strict):
         value = row.get(self.source)
         if not value or not matches(row, self.when):
             return None
-        found = re.search(self.match, value) if self.match else None
+        found = self.match.search(value) if self.match else None
         if self.match and found is None:
             return None
         if self.map is not None:
             return self.map.get(value)
         if self.add is not None:
+            if not value.isdecimal():
+                return None
             value = str(int(value) + self.add)
-        text = self.text.replace("{value}", value)
-        return found.expand(text) if found else text
+        text = found.expand(self.text) if found else self.text
+        return text.replace("{value}", value)
 
 
 def make_variables(rules: Mapping[str, tuple[Rule, ...]], row: Row) -> Row:

@@ -21,8 +21,6 @@ from storage.point import Point
 
 logger = logging.getLogger(__name__)
 
-#: polls in flight at once; more wait their turn
-CONCURRENCY = 256
 SELF_PERIOD_S = 10.0
 INVENTORY_PERIOD_S = 3600.0
 
@@ -42,6 +40,8 @@ class Fleet:
     places: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: the inventory as points, stamped with the epoch ns given
     inventory: Callable[[int], Sequence[Point]] = lambda _: ()
+    #: polls in flight at once; more wait their turn
+    concurrency: int = 256
 
 
 class Runtime:
@@ -52,7 +52,7 @@ class Runtime:
         self._put = put
         self._clock_ns = clock_ns
         self._pollers = [Poller(target, fleet.folders) for target in fleet.targets]
-        self._gate = asyncio.Semaphore(CONCURRENCY)
+        self._gate = asyncio.Semaphore(fleet.concurrency)
         self._running: set[asyncio.Task[None]] = set()
         self._written = 0
         self._skipped = 0
@@ -72,8 +72,6 @@ class Runtime:
             await asyncio.gather(*(poller.aclose() for poller in self._pollers), return_exceptions=True)
 
     def _schedule(self) -> AsyncIOScheduler:
-        # Its INFO line per run and WARNING per skip would drown the log; skips are counted below.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )

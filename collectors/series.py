@@ -54,3 +54,7 @@ class SeriesTemplate:
             }
             series = self._rows[row] = make_series(self.measurement, tags)
         return series
+
+    def __len__(self) -> int:
+        """Return the number of rows remembered."""
+        return len(self._rows)

@@ -1,7 +1,7 @@
 """The section `collectors:` of site.yaml, and the targets that it and the inventory make together."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +11,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from collectors.address import TargetUrl, parse_target_url
 from collectors.collector import Target
 from collectors.inventory import Inventory
-from collectors.profile import PACKAGED, Profile, load_profile
-from storage.config import ConfigError, Duration, InvalidValueError, Problem, RelativePath, Secret, parse_duration
+from collectors.profile import PACKAGED, Profile, list_profiles, load_profile
+from storage.config import ConfigError, Duration, InvalidValueError, RelativePath, Secret, parse_duration, suggest
 from storage.document import FromOutside
 
 __all__ = ["CollectorsSettings", "TargetSettings", "TargetUrl", "build_targets", "parse_target_url"]
 
+#: where neither the target nor its profile says otherwise
+INTERVAL = timedelta(seconds=5)
 INTERVALS = (timedelta(milliseconds=500), timedelta(hours=1))
 TIMEOUTS = (timedelta(milliseconds=100), timedelta(minutes=5))
 
@@ -34,7 +36,7 @@ def _between(shortest: timedelta, longest: timedelta, allowed: str) -> AfterVali
 
 def _one_word(value: str) -> str:
     if not value or len(value) > 128 or not value.isprintable() or any(c.isspace() or c in '"\\,=' for c in value):
-        raise InvalidValueError(f"{value!r} is no name", "a word of at most 128 letters without , = \" \\ and spaces")
+        raise InvalidValueError(f"{value!r} is no name", 'a word of at most 128 letters without , = " \\ and spaces')
     return value
 
 
@@ -78,11 +80,10 @@ class TargetSettings(_Strict):
 
     @model_validator(mode="after")
     def _once(self) -> "TargetSettings":
-        for key, inside in (("username", self.url.username), ("password", self.url.password)):
-            if inside and getattr(self, key) is not None:
-                raise InvalidValueError(f"{key} stands in the URL and beside it", "keep one of them")
-        if self.url.profile and self.profile not in (None, self.url.profile):
-            raise InvalidValueError("the URL and the key `profile` name two profiles", "keep one of them")
+        inside = {"username": self.url.username, "password": self.url.password, "profile": self.url.profile}
+        for key, value in inside.items():
+            if value and getattr(self, key) is not None:
+                raise InvalidValueError(f"{key} stands in the URL and beside it", "keep one of them", (key,))
         return self
 
 
@@ -114,20 +115,81 @@ class CollectorsSettings(_Strict):
         return {"site": self.site, "source": self.source} | ({"synthetic": "true"} if self.synthetic else {})
 
     @model_validator(mode="after")
-    def _folder_is_there(self) -> "CollectorsSettings":
-        if self.profiles and not self.profiles.is_dir():
-            raise InvalidValueError(f"profiles: {str(self.profiles)!r} is no folder", "make it, or leave the key out")
-        names = [target.name for target in self.targets]
-        for number, name in enumerate(names):
-            if (first := names.index(name)) != number:
-                reason = f"targets[{number}] has the name {name!r} of targets[{first}]"
-                raise InvalidValueError(reason, "a name is used once; several targets of one host: see docs/config.md")
+    def _fits(self) -> "CollectorsSettings":
+        mistakes = list(self._mistakes())
+        if mistakes:
+            first, *others = mistakes
+            raise InvalidValueError(first.reason, first.hint, first.at, others)
         return self
+
+    def _mistakes(self) -> Iterator[InvalidValueError]:
+        if self.profiles and not self.profiles.is_dir():
+            reason = f"{str(self.profiles)!r} is no folder"
+            yield InvalidValueError(reason, "make it, or leave the key out", ("profiles",))
+        first: dict[str, int] = {}
+        protocols = self._protocols()
+        for number, target in enumerate(self.targets):
+            at = ("targets", number)
+            if first.setdefault(target.name, number) != number:
+                reason = f"{target.name!r} is the name of targets[{first[target.name]}] already"
+                yield InvalidValueError(reason, "give each target a name of its own", (*at, "name"))
+            yield from _profile_mistakes(target, protocols, at)
+
+    def _protocols(self) -> dict[str, str]:
+        """Return the protocol of each profile that a target names, "" where the profile itself is wrong."""
+        wanted = {target.profile or target.url.profile for target in self.targets}
+        found = dict.fromkeys(list_profiles(self.folders), "")
+        for name in wanted & found.keys():
+            try:
+                found[str(name)] = load_profile(str(name), self.folders).protocol
+            except ConfigError:
+                continue  # told by build_targets, with the lines of the profile's own file
+        return found
+
+
+def _profile_mistakes(
+    target: TargetSettings, protocols: Mapping[str, str], at: tuple[object, ...]
+) -> Iterator[InvalidValueError]:
+    name, protocol = target.profile or target.url.profile, target.url.protocol
+    if name is None:
+        return
+    at = (*at, "profile" if target.profile else "url")
+    if protocol == "nvml":
+        yield InvalidValueError("NVML needs no profile", "leave `profile` out", at)
+    elif name not in protocols:
+        yield InvalidValueError(f"there is no profile {name!r}", suggest(name, protocols), at)
+    elif protocols[name] not in ("", protocol):
+        reason = f"the profile {name!r} speaks {protocols[name]}, the URL {protocol}"
+        yield InvalidValueError(reason, "change one of them", at)
 
 
 def build_targets(settings: CollectorsSettings, inventory: Inventory) -> list[Target]:
     """Return the targets with the site's tags and what the inventory knows of their place.
 
     Raises:
-        ConfigError: a profile that does not exist, is wrong, or is of another protocol than the URL.
+        ConfigError: a profile is wrong.
     """
+    names = {target.profile or target.url.profile for target in settings.targets}
+    profiles = {name: load_profile(name, settings.folders) for name in sorted(filter(None, names))}
+    return [_build_target(target, settings, inventory, profiles) for target in settings.targets]
+
+
+def _build_target(
+    target: TargetSettings, settings: CollectorsSettings, inventory: Inventory, profiles: Mapping[str, Profile]
+) -> Target:
+    url = target.url
+    profile = target.profile or url.profile
+    cadence = parse_duration(profiles[profile].poll.fast) if profile else INTERVAL
+    return Target(
+        name=target.name,
+        protocol=url.protocol,
+        address=url.address,
+        profile=profile,
+        interval=target.interval or cadence,
+        timeout=target.timeout,
+        username=url.username if target.username is None else target.username,
+        password=url.password or target.password,
+        priv_password=target.priv_password,
+        options=url.options,
+        tags={**settings.tags, **inventory.locate(target.name)},
+    )

@@ -15,6 +15,8 @@ How a profile of `protocol: snmp` reads:
 - `require: {OID: [integers]}`: columns read with each poll; a row is left out unless every one has such a value.
 - `at` of a row is a column, its instance is `column.index`; with braces (`column.{index}.3`) it is the instance itself.
   ` /regex/` behind an OID takes the first group of the text. Of several addresses the first that answers counts.
+- `at: agent` is how much of the tables answered: 0 all that ever did, 1 a part, 2 nothing, so that a dead subagent
+  under a living agent shows (SONiC: sysUpTime answers, the counters do not).
 
 Instances are always fetched by GET: SONiC's walks stop at the first missing cell. An address that this device never
 answered is asked again only each `poll.slow`.
@@ -40,6 +42,8 @@ from storage.config import ConfigError, Problem, parse_duration
 SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
+#: the address that is not on the wire
+AGENT = "agent"
 
 #: how many rows a line about missing instances names
 NAMED_ROWS = 3
@@ -98,6 +102,9 @@ class SnmpCollector:
         self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
         self._last_slow_ns: int | None = None
         self._uptime = 0
+        self._rows_known = False
+        #: columns walked for the present search: a search that a deadline cut goes on with the next poll
+        self._walked: dict[str, Mapping[str, Value]] = {}
         #: addresses that answered since start, that did not in this slow period, and that were told to be missing
         self._seen: set[_Address] = set()
         self._absent: set[_Address] = set()
@@ -123,9 +130,10 @@ class SnmpCollector:
 
     async def _poll(self, time_ns: int) -> PollResult:
         slow = self._last_slow_ns is None or time_ns - self._last_slow_ns >= self._slow_ns
-        uptime = await self._client.get([SYS_UPTIME])
-        if slow or self._restarted(uptime.get(SYS_UPTIME)):
-            self._absent.clear()
+        restarted = self._restarted((await self._client.get([SYS_UPTIME])).get(SYS_UPTIME))
+        if slow or restarted:
+            self._rows_known = False
+        if not self._rows_known:
             await self._find_rows()
         values = await self._client.get(self._instances(slow))
         if not values:
@@ -133,6 +141,7 @@ class SnmpCollector:
                 f"{self._client.where}: the agent answers but has nothing of profile {self._profile.profile!r}: "
                 "its subagent is missing, its view excludes it, or another profile fits"
             )
+        values[AGENT] = self._agent_state(slow, values)
         batch = Batch(self._target, self._profile)
         for table in self._tables:
             self._decode(table, values, slow, batch)
@@ -146,39 +155,35 @@ class SnmpCollector:
         return self._uptime < before
 
     async def _find_rows(self) -> None:
-        """Walk for the rows of every table; groups with the same rows share one walk."""
-        found: dict[str, list[Row]] = {}
+        """Walk for the rows of every table; each column is walked once, whichever tables ask for it."""
         for table in self._tables:
-            if not table.each.columns:
-                continue
-            key = repr(table.each)
-            if key not in found:
-                found[key] = await self._walk_rows(table.each)
             # An agent whose tables are gone for a moment must not lose us the rows: they are asked for by GET.
-            table.rows = found[key] or table.rows
+            table.rows = await self._rows_of(table.each) or table.rows
+        self._walked.clear()
+        self._absent.clear()
+        self._rows_known = True
 
-    async def _walk_rows(self, each: Each) -> list[Row]:
-        walked = {column: await self._client.walk(column) for column in each.columns}
-        # Rows without an index, or an index that is no number, are quirks of SONiC's agent.
-        indexes = sorted({index for rows in walked.values() for index in rows if index}, key=_numeric)
-        wanted = [
-            f"{column}.{index}"
-            for column in each.labels.values()
-            for index in indexes
-            if index not in walked.get(column, {})
-        ]
-        values = await self._client.get(wanted)
+    async def _rows_of(self, each: Each) -> list[Row]:
+        for column in each.columns:
+            if column not in self._walked:
+                self._walked[column] = await self._client.walk(column)
+        # Rows without an index are a quirk of SONiC's agent.
+        indexes = sorted({index for column in each.columns for index in self._walked[column] if index}, key=_numeric)
+        labels = {name: await self._cells(column, indexes) for name, column in each.labels.items()}
         rows = []
         for index in indexes:
-            labels = {}
-            for name, column in each.labels.items():
-                value = walked.get(column, {}).get(index, values.get(f"{column}.{index}"))
-                if value not in (None, ""):
-                    labels[name] = str(value)
-            row = each.row(index, labels)
+            texts = {name: str(cells[index]) for name, cells in labels.items() if cells.get(index, "") != ""}
+            row = each.row(index, texts)
             if row is not None:
                 rows.append(row)
         return rows
+
+    async def _cells(self, column: str, indexes: Sequence[str]) -> Mapping[str, Value]:
+        """Return a column's cells: what a walk brought, and by GET what it left out."""
+        cells = dict(self._walked.get(column, {}))
+        left = {f"{column}.{index}": index for index in indexes if index not in cells}
+        values = await self._client.get(list(left))
+        return cells | {left[oid]: value for oid, value in values.items() if oid in left}
 
     def _candidates(self, addresses: tuple[_Address, ...]) -> list[_Address]:
         """Return the addresses to try, in order: none behind one that is known to answer, none known to be absent."""
@@ -200,7 +205,21 @@ class SnmpCollector:
                     wanted.update(dict.fromkeys(f"{column}.{row['index']}" for column in table.each.require))
                 for _, addresses in due:
                     wanted.update(dict.fromkeys(address.instance(row) for address in self._candidates(addresses)))
+        wanted.pop(AGENT, None)
         return list(wanted)
+
+    def _agent_state(self, slow: bool, values: Mapping[str, Value]) -> int:
+        """Return how much of what the tables ever answered came now: 0 all, 1 a part, 2 nothing."""
+        asked = answered = 0
+        for table in self._tables:
+            known = [address for _, found in table.due(slow) for address in found if address in self._seen]
+            oids = [address.instance(row) for row in table.rows for address in known]
+            asked += len(oids)
+            answered += sum(oid in values for oid in oids)
+        tables = any(table.each.columns for table in self._tables)
+        if tables and not any(table.rows for table in self._tables):
+            return 2
+        return 0 if answered == asked else 1 if answered else 2
 
     def _decode(self, table: _Table, values: Mapping[str, Value], slow: bool, batch: Batch) -> None:
         if table.each.columns and not table.rows:
@@ -305,7 +324,7 @@ def _read_groups(profile: Profile) -> list[_Table]:
 
 def _read_address(text: str) -> _Address:
     oid, _, pattern = text.partition(" ")
-    if not re.fullmatch(r"[0-9]+(\.([0-9]+|\{\w+\}))+", oid):
+    if text != AGENT and not re.fullmatch(r"[0-9]+(\.([0-9]+|\{\w+\}))+", oid):
         raise ValueError(f"{text!r} does not begin with an OID")
     if not pattern:
         return _Address(oid, None)

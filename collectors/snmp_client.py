@@ -1,6 +1,6 @@
 """SNMP v1, v2c and v3 requests that keep their promises, on gufo-snmp.
 
-gufo-snmp is fast but trusting; each guard here answers a fault that was reproduced (benchmarks in `docs/`):
+gufo-snmp is fast but trusting; each guard here answers a fault that was reproduced:
 
 - it hides error-status and noSuchInstance: what came back is compared with what was asked, by the caller;
 - one bad value or an answer over 4,080 bytes fails the whole PDU: the chunk is halved until the culprit stands alone;
@@ -176,8 +176,10 @@ class SnmpClient:
             timeout=self._request_s,
             max_repetitions=20,
         )
-        await session.refresh()
-        self._discovered = self._user is not None
+        try:
+            await session.refresh()
+        finally:
+            self._discovered = self._user is not None and bool(session.get_engine_id())
         return session
 
     def _explain(self, error: Exception, what: str) -> CollectError:
@@ -186,16 +188,15 @@ class SnmpClient:
                 f"{self.where}: {what}: no answer in {self._request_s:.1f} s, asked twice: {self._silence()}"
             )
         if isinstance(error, SnmpAuthError):
-            return AuthenticationError(
-                f"{self.where}: {what}: the agent refuses the SNMPv3 user or its authentication password or protocol"
-            )
+            refused = "the SNMPv3 user, its authentication password or protocol" if self._user else "this community"
+            return AuthenticationError(f"{self.where}: {what}: the agent refuses {refused}, or gives it no rights")
         if isinstance(error, SnmpError):
             return ProtocolError(f"{self.where}: {what}: answer does not decode: {str(error)!r}")
         return DeviceRefusedError(f"{self.where}: {what}: {error}")
 
     def _silence(self) -> str:
         if self._discovered:
-            return "the agent knows the user, so the privacy password or protocol is wrong, or its view is empty"
+            return "it told its engine id and takes the user, so the privacy password or protocol is wrong"
         if self._user is not None:
             return "agent or network down, wrong port, or no SNMPv3 there"
         return "agent or network down, wrong port, or a community that the agent does not accept from here"

@@ -1,13 +1,14 @@
 """The web application: pages, theme, security headers and the live routes on one Flask server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import dash
 from flask import Flask, Response, request
 
-from dashboard import api, theme
+from dashboard import theme
+from dashboard.api import register
 from dashboard.live import Live
 from dashboard.pages import efficiency, facilities, wall
 from dashboard.settings import DashboardSettings
@@ -46,25 +47,24 @@ def create_app(live: Live, settings: DashboardSettings) -> dash.Dash:
 
     It opens no store and starts no thread: `live` does. One process may make several.
     """
-    server = Flask("dashboard")
     app = dash.Dash(
         __name__,
-        server=server,
         assets_folder=str(ASSETS),
         assets_ignore=ASSETS_NOT_LOADED,
         use_pages=True,
         pages_folder="",
         include_pages_meta=False,
         title=settings.title,
-        update_title=None,  # the default flips the tab's title to "Updating..." on every request
+        update_title="",  # the default flips the tab's title to "Updating..." on every request
         index_string=INDEX,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
         enable_mcp=False,
     )
+    server: Flask = app.server
     _register_pages(settings.title)
     app.layout = dash.html.Div(dash.page_container)
     _serve_theme(server)
-    api.register(server, live)
+    register(server, live)
     _harden(app, server)
     return app
 
@@ -73,7 +73,7 @@ def _register_pages(title: str) -> None:
     for order, (module, path, name) in enumerate(
         ((wall, "/", "Wall"), (facilities, "/facilities", "Facilities"), (efficiency, "/efficiency", "Efficiency"))
     ):
-        dash.register_page(
+        dash.register_page(  # type: ignore[no-untyped-call]
             module.__name__, path=path, name=name, title=f"{name} · {title}", order=order, layout=module.layout
         )
 
@@ -118,7 +118,7 @@ def _harden(app: dash.Dash, server: Flask) -> None:
         return response
 
 
-def _policy(hashes: list[str]) -> str:
+def _policy(hashes: Sequence[str]) -> str:
     return "; ".join(
         (
             "default-src 'none'",

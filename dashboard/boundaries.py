@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from dashboard.kpis.energy import board_energy
-from dashboard.kpis.power import rack_energy
+from dashboard.kpis.sources import one_source
 from dashboard.kpis.windows import Bools, Floats, Ints, Samples, Windowed, integral, last, live, span, tally
 from dashboard.tables import Tables
 
@@ -39,6 +40,8 @@ class Boundary:
     name: str
     #: window that its live sources can speak of; None where there are none
     window: Window | None
+    #: what tells its energy
+    samples: Samples
     energy: Callable[[Window], Energy]
     #: group of each inference series; -1 where its host is not known
     engine_group: Ints
@@ -56,7 +59,7 @@ def boundaries(tables: Tables) -> tuple[Boundary, ...]:
     number = {rack.name: i for i, rack in enumerate(tables.site.racks)}
     racks = np.array([number.get(rack, -1) for rack in tables.places.rack_of_host], dtype=np.int64)
     holds_gpus = np.isin(np.arange(len(number)), racks)
-    metered = (places.rack >= 0) & (places.source >= 0)
+    metered = _metered(tables)
     by_racks = _it_by_racks(tables, metered)
     site = np.zeros(len(hosts), dtype=np.int64)
 
@@ -64,7 +67,7 @@ def boundaries(tables: Tables) -> tuple[Boundary, ...]:
         return lambda window: _meters(tables, scope, window)
 
     def it(window: Window) -> Energy:
-        return _racks(tables, metered, window).whole() if by_racks else _meters(tables, "it", window)
+        return rack_energies(tables, window).whole() if by_racks else _meters(tables, "it", window)
 
     boards = tables.gpu.any_of("energy_joules_total", "power_watts")
     gpu_rack = metered & np.isin(places.rack, racks)
@@ -72,7 +75,7 @@ def boundaries(tables: Tables) -> tuple[Boundary, ...]:
         _boundary(tables, "gpu_board", boards, lambda window: _boards(tables, window), hosts),
         _boundary(tables, "node", _inputs(tables, places.host >= 0), lambda window: _nodes(tables, window), hosts),
         _boundary(
-            tables, "rack", _inputs(tables, gpu_rack), lambda w: _racks(tables, metered, w).only(holds_gpus), racks
+            tables, "rack", _inputs(tables, gpu_rack), lambda w: rack_energies(tables, w).only(holds_gpus), racks
         ),
         _boundary(tables, "it", _inputs(tables, metered if by_racks else places.meter == "it"), it, site),
         _boundary(tables, "facility", _inputs(tables, places.meter == "facility"), meters("facility"), site),
@@ -97,7 +100,7 @@ def _boundary(
     window = span(samples, tables.now, tables.window_seconds)
     host = tables.engine_host
     padded = np.append(host_group, -1)
-    return Boundary(name, window, energy, padded[host], host_group, *_TEXTS[name])
+    return Boundary(name, window, samples, cache(energy), padded[host], host_group, *_TEXTS[name])
 
 
 def _boards(tables: Tables, window: Window) -> Energy:
@@ -119,12 +122,23 @@ def _by_group(drawn: Windowed, group: Ints, expected: Floats) -> Energy:
     return Energy(joules, covered, expected)
 
 
-def _racks(tables: Tables, metered: Bools, window: Window) -> Energy:
-    """Return the energy of each rack from its one source; a rack counts as one source."""
-    places, seconds = tables.power_places, window[1] - window[0]
+def _metered(tables: Tables) -> Bools:
+    """Return which power series tell the power of a rack."""
+    metered: Bools = (tables.power_places.rack >= 0) & (tables.power_places.source >= 0)
+    return metered
+
+
+def rack_window(tables: Tables) -> Window | None:
+    """Return the window that all live sources of rack power can speak of."""
+    return span(_inputs(tables, _metered(tables)), tables.now, tables.window_seconds)
+
+
+def rack_energies(tables: Tables, window: Window) -> Energy:
+    """Return the energy of each rack of the site from its one source; a rack counts as one source. Units: J."""
+    places, seconds, metered = tables.power_places, window[1] - window[0], _metered(tables)
     drawn = integral(_inputs(tables, metered), *window)
     told = metered & (drawn.covered > 0)
-    racks = rack_energy(
+    racks = one_source(
         places.rack[told], places.source[told], drawn.amount[told], drawn.covered[told], places.expected, seconds
     )
     return Energy(racks.joules, racks.coverage * seconds, np.ones(len(racks.joules)))

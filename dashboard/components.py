@@ -1,4 +1,4 @@
-"""Parts of a page. Each is an empty container with a declaration; the script in `assets/` fills it from the snapshot."""
+"""Parts of a page: empty containers with a declaration, which the script in `assets/` fills from the snapshot."""
 
 import json
 from collections.abc import Sequence
@@ -53,15 +53,19 @@ class Tile:
         return {key: value for key, value in asdict(self).items() if value}
 
 
-def widget(name: str, spec: dict[str, Any] | None = None, *, className: str = "body", **attributes: Any) -> Component:
+def _named(label: str) -> dict[str, Any]:
+    return {"aria-label": label}
+
+
+def widget(name: str, spec: dict[str, Any] | None = None, *, look: str = "body", **attributes: Any) -> Component:
     """Return an empty container that the script's widget `name` fills."""
-    data = {"data-widget": name, "data-spec": json.dumps(spec or {})}
-    return html.Div(className=className, **data, **attributes)
+    data: dict[str, Any] = {"data-widget": name, "data-spec": json.dumps(spec or {})}
+    return html.Div(className=look, **data, **attributes)
 
 
 def tile(declared: Tile, *, area: str = "span-2") -> Component:
     """Return a tile."""
-    return widget("tile", declared.spec(), className=f"card tile {area}", role="group")
+    return widget("tile", declared.spec(), look=f"card tile {area}", role="group")
 
 
 def card(
@@ -90,7 +94,7 @@ def alarms(*, area: str) -> Component:
 
 def scrolling(name: str, label: str, spec: dict[str, Any] | None = None) -> Component:
     """Return a container that scrolls by pointer and keyboard when there is more than fits."""
-    return widget(name, spec, className="body scrolls", tabIndex=0, role="region", **{"aria-label": label})
+    return widget(name, spec, look="body scrolls", tabIndex=0, role="region", **_named(label))
 
 
 def header(current: str) -> Component:
@@ -104,18 +108,15 @@ def header(current: str) -> Component:
             html.Div([html.B(), html.Small()], className="site"),
             html.Div("Simulated data", className="simulated", role="note"),
             html.Div(className="wrong-site", hidden=True),
-            html.Nav(links, **{"aria-label": "Pages"}),
+            html.Nav(links, **_named("Pages")),
             html.Div(className="grow"),
-            widget("counts", className="counts", role="img"),
+            widget("counts", look="counts", role="img"),
             html.Div(
                 [html.Span(className="ring"), html.Span("Connecting", className="word")],
                 className="freshness",
-                **{"data-state": "connecting"},
             ),
             html.Div([html.B(), html.Small("UTC")], className="clock"),
-            html.Button(
-                className="theme-switch", title="Light or dark (t)", **{"aria-label": "Switch light or dark theme"}
-            ),
+            html.Button(className="theme-switch", title="Light or dark (t)", **_named("Switch light or dark theme")),
         ],
         className="header",
     )

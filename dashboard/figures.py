@@ -1,11 +1,11 @@
-"""Time series: what a chart shows is declared here; the browser draws it, from the history and the theme of the moment."""
+"""Time series: what a chart shows is declared here; the browser draws it from the history, in the theme it is in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 #: How a quantity in base units is written: `dashboard/assets/20-format.js` holds the units and the decimals of each.
-Form = Literal["power", "rate", "yield", "count", "percent", "celsius", "ratio", "volts", "cost"]
+Form = Literal["power", "rate", "yield", "count", "percent", "celsius", "ratio", "volts", "cost", "flow"]
 
 #: On every graph. Without showSendToCloud and plotlyServerURL, plotly.js 4 offers to upload the data to its vendor.
 CONFIG: Mapping[str, Any] = {
@@ -70,8 +70,8 @@ def template(colours: Mapping[str, str], font: str) -> dict[str, Any]:
                 "bordercolor": colours["line"],
                 "font": {"family": font, "color": colours["text"]},
             },
-            "xaxis": {**axis, "type": "date", "showgrid": False, "nticks": 5, "tickformat": "%H:%M"},
-            "yaxis": {**axis, "nticks": 4},
+            "xaxis": {**axis, "type": "date", "showgrid": False, "tickformat": "%H:%M"},
+            "yaxis": {**axis, "nticks": 5},
             "uirevision": "keep",
             "dragmode": False,
             "separators": ".\u2009",

@@ -59,6 +59,8 @@ class Signals:
     lost: Bools
     #: share of time with work: SMs active, else utilization
     activity: Floats
+    #: share of time in which any kernel ran
+    utilization: Floats
     tensor: Floats
     dram: Floats
     #: board power over its limit
@@ -135,7 +137,8 @@ def processes(signals: Signals) -> tuple[Bools, Bools]:
 def conditions(signals: Signals, limits: Limits) -> Ints:
     """Return what each GPU looks like now: an index into STATES, or NONE; the first that matches wins.
 
-    Tokens of the host's engine vouch for a GPU only while that GPU itself is not quiet: an engine may span half a host.
+    Tokens of the host's engine vouch for a GPU only while that GPU itself is not quiet: an engine may span half a host,
+    and tokens that flow without a GPU prove that its requests are not its own.
     """
     act, power = signals.activity, signals.power
     some, none = processes(signals)
@@ -149,11 +152,11 @@ def conditions(signals: Signals, limits: Limits) -> Ints:
     matches = {
         UNKNOWN: ~signals.live,
         LOST: signals.lost,
-        GHOST: (act >= FULL) & bare,
+        GHOST: (signals.utilization >= FULL) & bare,
         BUSY: (tokens & ~quiet) | ((act >= ACTIVE) & working),
         STALLED: ~tokens & weak & (((signals.running > 0) & ~none) | (act >= SPINNING)),
         STARVED: signals.assigned & some & (act < STARVING) & (signals.waiting > 0) & ~tokens,
-        PARKED: some & quiet & calm & ~requests,
+        PARKED: some & quiet & calm & (tokens | ~requests),
         RESERVED: none & quiet & signals.assigned,
         UNALLOCATED: none & quiet & ~signals.assigned,
     }
@@ -242,9 +245,9 @@ def _fact(name: str, value: float, form: str) -> str:
     return "" if np.isnan(value) else f"{name} {form.format(value)}"
 
 
-def count(verdicts: Verdicts) -> dict[str, int]:
+def count(states: Ints) -> dict[str, int]:
     """Return how many GPUs are in each state; states without GPUs are left out."""
-    numbers = np.bincount(verdicts.state, minlength=len(STATES))
+    numbers = np.bincount(states, minlength=len(STATES))
     return {name: int(number) for name, number in zip(STATES, numbers, strict=True) if number}
 
 

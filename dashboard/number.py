@@ -22,7 +22,8 @@ class Number:
     end: float | None
     formula: str
     why: str = ""
-    limit: float | None = None
+    #: an upper limit, or (low, high)
+    limit: float | tuple[float, float] | None = None
     target: float | None = None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dashboard.boundaries import Boundary, Window
 from dashboard.kpis.efficiency import Quality, Ratio, coverage, matched, tokens_per_joule
-from dashboard.kpis.power import pue
+from dashboard.kpis.power import headroom_watts, pue
 from dashboard.kpis.windows import Bools, Floats, Samples, increase, span, tally
 from dashboard.number import Number, number, withheld
 from dashboard.recent import Recent
@@ -78,13 +78,16 @@ def count_tokens(tables: Tables, samples: Samples, window: Window) -> Tokens:
     return Tokens(grown.amount, covered, {name: series.get(name, -1) for name in expected})
 
 
-def common(windows: Sequence[Window | None]) -> Window | None:
-    """Return the window that all sources can speak of: it ends at the earliest end; None where one has none."""
-    known = [window for window in windows if window is not None]
-    if not known or len(known) < len(windows):
+def common(tables: Tables, *sources: Samples) -> Window | None:
+    """Return the window that all sources can speak of: it ends at the earliest end. None where one has nothing."""
+    own = [span(samples, tables.now, tables.window_seconds) for samples in sources]
+    known = [window for window in own if window is not None]
+    if len(known) < len(sources):
         return None
     end = min(window[1] for window in known)
-    return end - min(window[1] - window[0] for window in known), end
+    cut = [span(samples, tables.now, tables.window_seconds, end) for samples in sources]
+    starts = [window[0] for window in cut if window is not None]
+    return (max(starts), end) if len(starts) == len(sources) else None
 
 
 def token_numbers(tables: Tables) -> dict[str, Number]:
@@ -126,13 +129,12 @@ def _watts(boundary: Boundary) -> Number:
 def efficiency_numbers(tables: Tables, bounds: Sequence[Boundary]) -> dict[str, Number]:
     """Return the site's tokens per joule at each boundary. Units: tokens/J."""
     samples = output_samples(tables.inference)
-    own = span(samples, tables.now, tables.window_seconds)
     found: dict[str, Number] = {}
     for boundary in bounds:
         formula = f"output tokens / {boundary.formula}"
-        window = common((own, boundary.window))
+        window = common(tables, samples, boundary.samples)
         if window is None:
-            why = boundary.missing if own else NO_ENGINE
+            why = NO_ENGINE if boundary.window else boundary.missing
             ratio = withheld("tokens/J", boundary.name, formula, why)
         else:
             ratio = _efficiency(tables, boundary, count_tokens(tables, samples, window), window, formula)
@@ -170,15 +172,15 @@ def _engines_of(tables: Tables, boundary: Boundary, tokens: Tokens, groups: int)
     return counts[:groups]
 
 
-def pue_number(bounds: Sequence[Boundary]) -> Number:
+def pue_number(tables: Tables, bounds: Sequence[Boundary]) -> Number:
     """Return the PUE of the window. Units: J/J."""
     by_name = {boundary.name: boundary for boundary in bounds}
     pair = (by_name["facility"], by_name["it"])
     formula = "facility energy / IT energy over the same window"
-    window = common([boundary.window for boundary in pair])
+    window = common(tables, *(boundary.samples for boundary in pair))
     if window is None:
         missing = ", ".join(boundary.missing for boundary in pair if boundary.window is None)
-        return withheld("", "facility", formula, missing)
+        return withheld("", "facility", formula, missing or "not long enough together")
     facility, it = (boundary.energy(window).whole() for boundary in pair)
     seconds = window[1] - window[0]
     shares = [coverage(float(e.covered[0]), float(e.expected[0]), seconds) for e in (facility, it)]
@@ -191,18 +193,23 @@ def _of_ratio(ratio: Ratio, unit: str, boundary: str, formula: str, window: Wind
     return Number(value, unit, boundary, share, ratio.quality, *window, formula, ratio.why)
 
 
-def headroom_number(it_watts: Number, settings: DashboardSettings, rated_watts: float | None) -> Number:
-    """Return the IT power that may still be added. Units: W = limit - drawn; the limit is the settings', else the racks'."""
-    limit = settings.limits.it_watts or rated_watts
+def it_limit_watts(settings: DashboardSettings, rated: Sequence[float | None]) -> float | None:
+    """Return what IT may draw: the settings' limit, else the racks' ratings when all are known. Units: W."""
+    known = [watts for watts in rated if watts is not None]
+    return settings.limits.it_watts or (sum(known) if known and len(known) == len(rated) else None)
+
+
+def headroom_number(it_watts: Number, limit: float | None) -> Number:
+    """Return the IT power that may still be added. Units: W = limit - drawn."""
     formula = "IT limit - IT power"
     if limit is None:
-        return withheld("W", "it", formula, "neither limits.it_watts nor the racks' ratings are known")
-    value = None if it_watts.value is None else limit - it_watts.value
-    return replace(it_watts, value=value, formula=formula, limit=limit)
+        return withheld("W", "it", formula, "neither limits.it_watts nor every rack's rating is known")
+    value = None if it_watts.value is None else headroom_watts(limit, it_watts.value)
+    return replace(it_watts, value=value, formula=formula)
 
 
-def with_aims(numbers: Mapping[str, Number], settings: DashboardSettings) -> dict[str, Number]:
+def with_aims(numbers: Mapping[str, Number], settings: DashboardSettings, it_limit: float | None) -> dict[str, Number]:
     """Return the numbers with the settings' targets and limits beside them."""
     targets, limits = settings.targets.model_dump(), settings.limits.model_dump()
-    limits["coolant_supply_celsius"] = settings.limits.coolant_supply_celsius[1]
-    return {n: replace(v, target=targets.get(n), limit=limits.get(n, v.limit)) for n, v in numbers.items()}
+    limits["it_watts"] = it_limit
+    return {n: replace(v, target=targets.get(n), limit=limits.get(n)) for n, v in numbers.items()}

@@ -90,13 +90,12 @@ class PowerPlaces:
     expected: Floats
 
 
-def power_places(site: Site, power: Recent, hosts: Sequence[str]) -> PowerPlaces:
-    """Return what each whole-device input is the input of."""
+def power_places(site: Site, tags: Mapping[str, Names], hosts: Sequence[str]) -> PowerPlaces:
+    """Return what each whole-device input is the input of; `tags`: rack, device, kind, host, scope per series."""
     rack_number = {rack.name: i for i, rack in enumerate(site.racks)}
     owner = {part: i for i, rack in enumerate(site.racks) for part in (*rack.shelves, *rack.pdus, rack.name)}
     host_number = {name: i for i, name in enumerate(hosts)}
     kinds = {kind: i for i, kind in enumerate(RACK_SOURCES)}
-    tags = power.tags
     columns = zip(tags["rack"], tags["device"], tags["kind"], tags["host"], tags["scope"], strict=True)
     rack, source, host, meter = [], [], [], []
     for in_rack, device, kind, on_host, scope in columns:

@@ -51,8 +51,14 @@ class Recent:
     times: Floats
     #: field -> values, NaN where the sample has none
     values: Mapping[str, Floats]
-    #: data of real devices is among it
+    #: data of real devices is among it, data of simulated ones
     real: bool
+    synthetic: bool
+
+    @property
+    def mixed(self) -> bool:
+        """Return whether both are among it."""
+        return self.real and self.synthetic
 
     @property
     def count(self) -> int:
@@ -88,6 +94,7 @@ def empty(query: Query) -> Recent:
         times=np.empty(0),
         values={name: np.empty(0) for name in query.fields},
         real=False,
+        synthetic=False,
     )
 
 
@@ -123,7 +130,7 @@ def _compact(query: Query, old: Recent) -> Recent:
     renumber = np.zeros(old.count, dtype=np.int64)
     renumber[present] = np.arange(len(present))
     tags = {tag: names[present] for tag, names in old.tags.items()}
-    return Recent(old.keys[present], tags, renumber[old.series], old.times, old.values, old.real)
+    return Recent(old.keys[present], tags, renumber[old.series], old.times, old.values, old.real, old.synthetic)
 
 
 def _slowest(old: Recent) -> float:
@@ -140,7 +147,7 @@ def _resume(old: Recent, now: float) -> float:
 
 def _merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest: float) -> Recent:
     """Return `old` before `start` and all of `frame`, from `oldest` on."""
-    names = _identity(frame, query.identity)
+    names = identity(frame, query.identity)
     codes, found = pd.factorize(names)
     uniques = pd.Index(found, dtype=object)
     unknown = uniques[old.keys.get_indexer(uniques) < 0]
@@ -153,12 +160,21 @@ def _merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest:
     order = np.lexsort((stamps, series))
     fresh = frame[list(query.fields)].astype("float64")
     values = {n: np.concatenate([old.values[n][kept], fresh[n].to_numpy()])[order] for n in query.fields}
-    real = old.real or bool(len(frame) and (frame["synthetic"] != "true").any())
-    return Recent(keys, _tags(query, old, frame, ids, times, len(keys)), series[order], stamps[order], values, real)
+    simulated = (frame["synthetic"] == "true").to_numpy(dtype=bool)
+    return Recent(
+        keys=keys,
+        tags=_tags(query, old, frame, ids, times, len(keys)),
+        series=series[order],
+        times=stamps[order],
+        values=values,
+        real=old.real or not simulated.all(),
+        synthetic=old.synthetic or bool(simulated.any()),
+    )
 
 
-def _identity(frame: pd.DataFrame, identity: Sequence[str]) -> Names:
-    first, *others = (frame[tag] for tag in identity)
+def identity(frame: pd.DataFrame, tags: Sequence[str]) -> Names:
+    """Return the name of each row's series: the values of these tags, joined by a unit separator."""
+    first, *others = (frame[tag] for tag in tags)
     for other in others:
         first = first.str.cat(other, sep="\x1f") if len(frame) else first
     names: Names = first.to_numpy(dtype=object)

@@ -48,6 +48,13 @@ POWER = Query(
     fields=("active_watts",),
     where={"circuit": "total", "side": "input"},
 )
+HEAT = Query(
+    "coolant",
+    identity=("device", "loop"),
+    tags=("device", "loop"),
+    fields=("heat_watts", "heat_reported_watts"),
+    where={"kind": "cdu", "point": ("", "-"), "pump": ("", "-")},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Tables:
     gpu: Recent
     inference: Recent
     power: Recent
+    heat: Recent
     places: Places
     power_places: PowerPlaces
     #: per inference series: its host, as an index into `places.hosts`; -1 where unknown

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, GetCoreSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
@@ -14,6 +15,7 @@ from storage.document import (
     ConfigError,
     FromOutside,
     InvalidValueError,
+    Items,
     Problem,
     Section,
     dotted,
@@ -31,6 +33,7 @@ __all__ = [
     "Secret",
     "load_yaml",
     "parse_duration",
+    "problem_at",
     "suggest",
     "validate",
 ]
@@ -39,6 +42,26 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+_STRUCTURE = ("must be a mapping of keys", "write `key: value` lines")
+#: pydantic's error type -> reason and hint
+_PLAIN = {
+    "model_type": _STRUCTURE,
+    "model_attributes_type": _STRUCTURE,
+    "dict_type": _STRUCTURE,
+    "mapping_type": _STRUCTURE,
+    "list_type": ("must be a list", "write `- item` lines"),
+    "tuple_type": ("must be a list", "write `- item` lines"),
+    "string_type": ("must be text", "put it in quotes"),
+    "bool_type": ("must be true or false", ""),
+    "bool_parsing": ("must be true or false", ""),
+    "int_type": ("must be a whole number", ""),
+    "int_parsing": ("must be a whole number", ""),
+    "int_from_float": ("must be a whole number", ""),
+    "float_type": ("must be a number", ""),
+    "float_parsing": ("must be a number", ""),
+    "finite_number": ("must be a finite number", ""),
+}
 
 
 class Secret:
@@ -140,26 +163,69 @@ def validate(document: Section, model: type[Model], *, folder: Path, secrets_fro
         ConfigError: every mistake, in the order of the lines.
     """
     plaintext = document.get("allow_plaintext_secrets") is True
+    _open_empty(document, model)
     context = {"folder": folder, "secrets_from_outside": secrets_from_outside and not plaintext}
     try:
         return model.model_validate(document, context=context)
     except ValidationError as e:
-        problems = {p: None for error in e.errors(include_url=False) for p in [_problem(document, model, error)]}
-        raise ConfigError(sorted(problems, key=lambda p: (p.file, p.line))) from None
+        problems = [p for error in e.errors(include_url=False) for p in _problems(document, model, error)]
+        raise ConfigError(sorted(_joined(problems), key=lambda p: (p.file, p.line))) from None
 
 
-def _problem(document: Section, model: type[BaseModel], error: ErrorDetails) -> Problem:
-    place, path = locate(document, error["loc"])
-    reason, hint = _words(model, error)
-    return Problem(place.file, place.line, dotted(path), reason, hint)
+def _open_empty(section: Section, model: type[BaseModel]) -> None:
+    """Turn keys without a value into empty mappings or lists where the model wants such.
+
+    In a sample file whose settings are all commented out, the section's own key stands there alone.
+    """
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        if key not in section:
+            continue
+        kind = info.annotation
+        if section[key] is None and get_origin(kind) in (list, tuple):
+            section[key] = Items(section.places[key])
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            if section[key] is None:
+                section[key] = Section(section.places[key])
+            if isinstance(section[key], Section):
+                _open_empty(section[key], kind)
+
+
+def _problems(document: Section, model: type[BaseModel], error: ErrorDetails) -> Iterator[Problem]:
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidValueError):
+        for each in (cause, *cause.also):
+            yield problem_at(document, (*error["loc"], *each.at), each)
+    else:
+        reason, hint = _words(model, error)
+        yield problem_at(document, error["loc"], InvalidValueError(reason, hint))
+
+
+def _joined(problems: Sequence[Problem]) -> list[Problem]:
+    """Return the problems with those of one place made one: each member of a union says what it would take."""
+    places: dict[tuple[str, int, str], Problem] = {}
+    for problem in problems:
+        place = (problem.file, problem.line, problem.key)
+        first = places.setdefault(place, problem)
+        head, _, tail = first.reason.partition(", not ")
+        other = problem.reason.partition(", not ")[0]
+        if other not in head:
+            reason = f"{head} or {other.removeprefix('must be ')}" + (f", not {tail}" if tail else "")
+            places[place] = replace(first, reason=reason)
+    return list(places.values())
+
+
+def problem_at(document: Section, location: Sequence[object], error: InvalidValueError) -> Problem:
+    """Return the problem with file and line of the place where `location` leads in the document."""
+    place, path = locate(document, location)
+    return Problem(place.file, place.line, dotted(path), error.reason, error.hint)
 
 
 def _words(model: type[BaseModel], error: ErrorDetails) -> tuple[str, str]:
     """Return reason and hint in plain words; only short scalars of the input are quoted, and never a secret."""
     kind, context, loc = error["type"], error.get("ctx", {}), error["loc"]
     if kind == "value_error":
-        cause = context.get("error")
-        return str(cause), cause.hint if isinstance(cause, InvalidValueError) else ""
+        return str(context.get("error")), ""
     if kind == "missing":
         return "is missing", ""
     if kind == "extra_forbidden":
@@ -172,26 +238,6 @@ def _words(model: type[BaseModel], error: ErrorDetails) -> tuple[str, str]:
         return reason + _got(error["input"]), hint
     message = error["msg"].replace("Input should be ", "must be ")
     return message[:1].lower() + message[1:] + _got(error["input"]), ""
-
-
-_STRUCTURE = ("must be a mapping of keys", "write `key: value` lines")
-_PLAIN = {
-    "model_type": _STRUCTURE,
-    "model_attributes_type": _STRUCTURE,
-    "dict_type": _STRUCTURE,
-    "mapping_type": _STRUCTURE,
-    "list_type": ("must be a list", "write `- item` lines"),
-    "tuple_type": ("must be a list", "write `- item` lines"),
-    "string_type": ("must be text", "put it in quotes"),
-    "bool_type": ("must be true or false", ""),
-    "bool_parsing": ("must be true or false", ""),
-    "int_type": ("must be a whole number", ""),
-    "int_parsing": ("must be a whole number", ""),
-    "int_from_float": ("must be a whole number", ""),
-    "float_type": ("must be a number", ""),
-    "float_parsing": ("must be a number", ""),
-    "finite_number": ("must be a finite number", ""),
-}
 
 
 def _choices(given: object, allowed: list[str]) -> str:

@@ -23,6 +23,7 @@ _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _OCTAL_OR_HEX = re.compile(r"0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{([^}]*)\}?")
+_DEEPEST = 50
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
@@ -56,10 +57,16 @@ class ConfigError(Exception):
 class InvalidValueError(ValueError):
     """One value is wrong: the reason, and what would be right."""
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    def __init__(
+        self, reason: str, hint: str = "", at: Sequence[object] = (), also: Sequence["InvalidValueError"] = ()
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.hint = hint
+        #: where within the value that was checked: ("targets", 3, "name")
+        self.at = tuple(at)
+        #: what else is wrong with that value
+        self.also = tuple(also)
 
 
 class FromOutside(str):
@@ -107,9 +114,10 @@ class Items(list[Any]):
 def suggest(name: object, allowed: Iterable[object]) -> str:
     """Return a hint: the allowed name that was probably meant, or all of them when none is near."""
     names = sorted(str(a) for a in allowed)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.6)
+    by_lower = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {by_lower[near[0]]!r}?"
     return "allowed: " + ", ".join(names[:40]) + (", ..." if len(names) > 40 else "") if names else ""
 
 
@@ -171,10 +179,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> S
     if root is None:
         raise ConfigError([Problem(str(path), 0, "", "is empty", "see config/site.yaml for an example")])
     builder = _Builder(str(path), environment)
-    try:
-        data = builder.build(root, ())
-    except RecursionError as e:
-        raise ConfigError([Problem(str(path), 0, "", "is nested too deeply", "")]) from e
+    data = builder.build(root, ())
     if not isinstance(data, Section):
         builder.fault(root, (), "is not a mapping", "write `key: value` lines")
     if builder.problems or not isinstance(data, Section):
@@ -185,9 +190,8 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> S
 def _compose(text: str, file: str) -> yaml.Node | None:
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
+        _check_depth(text, loader, file)
         node: yaml.Node | None = yaml.compose(text, Loader=loader)
-    except RecursionError as e:
-        raise ConfigError([Problem(file, 0, "", "is nested too deeply", "")]) from e
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         line = mark.line + 1 if mark else 0
@@ -195,6 +199,16 @@ def _compose(text: str, file: str) -> yaml.Node | None:
             line = text.count("\n", 0, position) + 1
         raise ConfigError([Problem(file, line, "", *_explain(e, text, line))]) from e
     return node
+
+
+def _check_depth(text: str, loader: Any, file: str) -> None:
+    """Raise ConfigError for a file nested so deeply that composing it, which recurses in C, could end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise ConfigError([Problem(file, line, "", "is nested too deeply", f"at most {_DEEPEST} levels")])
 
 
 def _explain(error: yaml.YAMLError, text: str, line: int) -> tuple[str, str]:

@@ -71,12 +71,13 @@ class DuckDBStore:
         self.path = str(path)
         self._write_lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = _open(self.path)
-        with self._cursor() as cursor:
-            cursor.execute("CREATE SCHEMA IF NOT EXISTS series")
-            for own in MEASUREMENTS.values():
-                for statement in sql.create(own):
-                    cursor.execute(statement)
-            self._tables = {own.name: _Table(cursor, own) for own in MEASUREMENTS.values()}
+        try:
+            with self._cursor() as cursor:
+                _migrate(cursor)
+                self._tables = {own.name: _Table(cursor, own) for own in MEASUREMENTS.values()}
+        except StoreError:
+            self.close()
+            raise
 
     def write(self, points: Sequence[Point]) -> None:
         """Keep all points in one transaction, or raise; see `Store.write`."""
@@ -177,6 +178,17 @@ class DuckDBStore:
                 yield cursor
         except duckdb.Error as error:
             raise StoreUnavailableError(f"{self.path}: DuckDB: {error}") from error
+
+
+def _migrate(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables and columns that the file lacks."""
+    cursor.begin()
+    cursor.execute("CREATE SCHEMA IF NOT EXISTS series")
+    existing = set(cursor.execute(sql.COLUMNS).fetchall())
+    for own in MEASUREMENTS.values():
+        for statement in sql.create(own, existing):
+            cursor.execute(statement)
+    cursor.commit()
 
 
 def _chosen(group: Numbers) -> pa.Table:

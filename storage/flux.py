@@ -98,7 +98,7 @@ def parse(answer: bytes, own: Measurement, *, number: bool) -> pd.DataFrame:
         raise StoreUnavailableError(f"the query failed: {rows['error'].iloc[0]!r}")
     rows = rows[rows["_value"] != ""] if number else rows
     moments = pd.DatetimeIndex(pd.to_datetime(rows["_time"], utc=True, format="ISO8601")).as_unit("ns")
-    columns = {tag: rows[tag] if tag in rows else "" for tag in own.tags}
+    columns = {tag: rows.get(tag, "") for tag in own.tags}
     values = rows["_value"].astype("float64" if number else "object")
     return pd.DataFrame({**columns, "_field": rows["_field"], "ns": moments.asi8, "_value": values}, index=rows.index)
 
@@ -109,13 +109,12 @@ def wide(rows: pd.DataFrame, tags: Sequence[str], fields: Sequence[str], own: Me
     names = rows[keys].drop_duplicates().sort_values(keys)
     place = rows.groupby(keys, sort=True).ngroup()
     table = rows.assign(place=place).pivot_table(
-        index=["place", "ns"], columns="_field", values="_value", aggfunc="last", observed=True
+        index=["place", "ns"], columns="_field", values="_value", aggfunc="last"
     )
     for name in fields:
         if name not in table:
             table[name] = None
         if own.fields[name].kind != "text":
             table[name] = table[name].astype("float64")
-    index = table.index.to_frame()
-    numbers = (index[level].to_numpy(dtype=np.int64) for level in ("place", "ns"))
-    return lay_out(names, *numbers, table, fields)
+    places, times = (table.index.get_level_values(level).to_numpy(dtype=np.int64) for level in ("place", "ns"))
+    return lay_out(names, places, times, table, fields)

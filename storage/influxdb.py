@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pandas as pd
-from influxdb_client import Dialect, InfluxDBClient, WriteService
 from influxdb_client.client.exceptions import InfluxDBError
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.domain.dialect import Dialect
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from storage import flux
 from storage.lineprotocol import Encoder
 from storage.point import Point
-from storage.question import LOOKBACK, check_question, epoch_ns, lay_out, to_ns
+from storage.question import LOOKBACK, check_question, epoch_ns, to_ns
 from storage.schema import Measurement, check_tags
 from storage.settings import InfluxDBSettings
 from storage.store import ALL, Aggregate, StoreError, StoreRejectedError, StoreUnavailableError, Tags
@@ -80,6 +82,7 @@ class InfluxDBStore:
     def latest(self, measurement: str, fields: Sequence[str], within: timedelta, where: Tags = ALL) -> pd.DataFrame:
         """Return the newest value of each field per series; see `Store.latest`."""
         own = check_question(measurement, fields)
+        check_tags(own, where)
         now = time.time_ns()
         rows = self._rows(own, fields, where, now - to_ns(within), now + to_ns(_AHEAD), flux.latest)
         newest = rows.groupby(list(own.tags), sort=False)["ns"].transform("max")
@@ -112,14 +115,14 @@ class InfluxDBStore:
         keys = list(by or own.tags)
         if by:
             rows = rows.sort_values(["time", *own.tags])
-            rows = rows.groupby([*keys, "ns", "_field"], as_index=False)["_value"].agg(_ACROSS[aggregate])
+            rows = rows.groupby([*keys, "ns", "_field"])["_value"].agg(_ACROSS[aggregate]).reset_index()
         return flux.wide(rows, keys, fields, own)
 
     def close(self) -> None:
         """Close the connections; calling it again does nothing."""
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            client.close()  # type: ignore[no-untyped-call]
 
     def _windows(
         self,
@@ -166,14 +169,16 @@ class InfluxDBStore:
 
     def _query(self, query: str) -> bytes:
         with self._errors() as client:
-            response = client.query_api().query_raw(query, dialect=Dialect(header=True, annotations=[]))
+            dialect = Dialect(header=True, annotations=[])  # type: ignore[no-untyped-call]
+            response = client.query_api().query_raw(query, dialect=dialect)
             try:
                 return bytes(response.data)
             finally:
                 response.release_conn()
 
     def _post(self, client: InfluxDBClient, body: bytes) -> None:
-        WriteService(client.api_client).post_write(
+        service = WriteService(client.api_client)  # type: ignore[no-untyped-call]
+        service.post_write(  # type: ignore[no-untyped-call]
             self._settings.org,
             self._settings.bucket,
             body,

@@ -4,9 +4,9 @@ Tables: one per measurement with `sid`, `time_ns` and its fields; `chosen (sid, 
 group of each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
-from storage.schema import Field, Measurement
+from storage.schema import Measurement
 from storage.store import Aggregate
 
 _TYPES = {"gauge": "DOUBLE", "counter": "DOUBLE", "state": "BIGINT", "text": "VARCHAR"}
@@ -45,21 +45,25 @@ _BEFORE = """lag("{f}" IGNORE NULLS) OVER w AS "{f}__before",
         AS "{f}__when\""""
 
 
-def column(field: Field) -> str:
-    """Return the definition of the column that holds a field."""
-    return f'"{field.name}" {_TYPES[field.kind]}'
+#: schema, table and name of every column there is
+COLUMNS = "SELECT schema_name, table_name, column_name FROM duckdb_columns() WHERE NOT internal"
 
 
-def create(own: Measurement) -> list[str]:
+def create(own: Measurement, existing: Container[tuple[str, str, str]]) -> list[str]:
     """Return the statements that make the tables of a measurement, or add the columns that an older schema lacked."""
-    tags = [f"\"{tag}\" VARCHAR DEFAULT ''" for tag in own.tags]
-    fields = [column(field) for field in own.fields.values()]
-    return [
-        f'CREATE TABLE IF NOT EXISTS series."{own.name}" (sid INTEGER, {", ".join(tags)})',
-        f'CREATE TABLE IF NOT EXISTS main."{own.name}" (sid INTEGER, time_ns BIGINT, {", ".join(fields)})',
-        *(f'ALTER TABLE series."{own.name}" ADD COLUMN IF NOT EXISTS {tag}' for tag in tags),
-        *(f'ALTER TABLE main."{own.name}" ADD COLUMN IF NOT EXISTS {field}' for field in fields),
-    ]
+    tags = {"sid": "INTEGER", **dict.fromkeys(own.tags, "VARCHAR DEFAULT ''")}
+    fields = {"sid": "INTEGER", "time_ns": "BIGINT"} | {f.name: _TYPES[f.kind] for f in own.fields.values()}
+    return [*_create("series", own.name, tags, existing), *_create("main", own.name, fields, existing)]
+
+
+def _create(
+    schema: str, table: str, columns: Mapping[str, str], existing: Container[tuple[str, str, str]]
+) -> Iterator[str]:
+    missing = [f'"{name}" {kind}' for name, kind in columns.items() if (schema, table, name) not in existing]
+    if len(missing) == len(columns):
+        yield f'CREATE TABLE {schema}."{table}" ({", ".join(missing)})'
+    else:
+        yield from (f'ALTER TABLE {schema}."{table}" ADD COLUMN {column}' for column in missing)
 
 
 def insert(table: str, columns: Sequence[str]) -> str:

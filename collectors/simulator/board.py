@@ -117,12 +117,12 @@ class Boards:
         idle_clock = np.where(self._modes == Mode.PARKED, CLOCK_HERTZ, IDLE_CLOCK_HERTZ)
         clock = np.where(works, CLOCK_HERTZ * (1.0 - 0.1 * np.minimum(demand, 1.0) ** 2), idle_clock)
         state.sm_clock_hertz = np.where(works & (throttled | braked), clock * SLOWED_CLOCK_RATIO, clock)
-        state.clock_event_mask = (
-            np.where(self._modes >= Mode.PARKED, IDLE_MASK, 0)
-            | np.where(capped, CAP_MASK, 0)
-            | np.where(works & throttled, THERMAL_MASK, 0)
-            | np.where(works & braked, BRAKE_MASK, 0)
-        )
+        mask = np.zeros(demand.size, dtype=np.int64)
+        mask[~works] = IDLE_MASK
+        mask[capped] |= CAP_MASK
+        mask[works & throttled] |= THERMAL_MASK
+        mask[works & braked] |= BRAKE_MASK
+        state.clock_event_mask = mask
         state.throttle_power_seconds.rate = np.where(capped | (works & braked), 0.4, 0.0)
         state.throttle_thermal_seconds.rate = np.where(works & throttled, 0.4, 0.0)
 

@@ -1,6 +1,6 @@
 """The demo's proof: what the dashboard shows against what the simulator really did, over HTTP alone.
 
-One snapshot is compared. Each of its numbers names the window it speaks of, and the truth is asked for that very window,
+One snapshot is compared. Each of its numbers names the window it speaks of and the truth is asked for that very window,
 so nothing has to stand still. Tokens per joule and PUE are recomputed from true tokens and true joules.
 """
 

@@ -35,9 +35,9 @@ async def start_control(factory: Factory, clock: Callable[[], float]) -> Control
     app.router.add_get("/faults", partial(_get_faults, factory))
     app.router.add_post("/faults", partial(_post_fault, factory, clock))
     app.router.add_delete("/faults", partial(_delete_fault, factory))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1.0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = runner.addresses[0][1]
     return Control(f"http://127.0.0.1:{port}", runner.cleanup)
 

@@ -144,7 +144,7 @@ class Factory:
 
     def _rates(self) -> Totals:
         state = self.state
-        rack_watts = float(state.shelves.input_watts.sum() + state.pdus.watts.sum())
+        rack_watts = float(state.shelves.input_watts.sum())
         watts = {meter.scope: float(state.meters.watts[index]) for index, meter in enumerate(self.layout.meters)}
         return Totals(
             output_tokens=float(state.engines.output_tokens.rate.sum()),

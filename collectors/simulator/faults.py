@@ -124,9 +124,9 @@ KINDS: Mapping[str, Kind] = {
         "A GPU falls off the bus (Xid 79), its host hangs; back with its energy at zero.", "gpu", _lose_gpu
     ),
     "gpu_throttle": Kind("The cold plates of a rack starve: hot GPUs, low clocks, fewer tokens.", "rack", _throttle),
-    "idle_job": Kind("A host keeps context and memory but has no work: parked.", "host", _set_mode(Mode.PARKED)),
-    "stalled": Kind("A host spins at 100 % and low power without tokens.", "host", _set_mode(Mode.STALLED)),
-    "reserved": Kind("A host has a job assigned but no process.", "host", _set_mode(Mode.RESERVED)),
+    "idle_job": Kind("A host keeps context and memory but has no work: parked.", "host in use", _set_mode(Mode.PARKED)),
+    "stalled": Kind("A host spins at 100 % and low power without tokens.", "host in use", _set_mode(Mode.STALLED)),
+    "reserved": Kind("A host has a job assigned but no process.", "host in use", _set_mode(Mode.RESERVED)),
     "pfc_storm": Kind("Pause frames flood a port; the host behind it works at 70 %.", "port", _storm),
     "leak": Kind("A leak rope gets wet.", "rack or cdu", _leak),
     "feed_lost": Kind("Half of a rack's power supplies lose their input.", "rack", _lose_feed),
@@ -159,7 +159,7 @@ def list_objects(layout: Layout) -> dict[str, dict[str, Index]]:
         behind.update({(host.switch, port): index for port in host.ports})
     return {
         "gpu": gpus,
-        "host": hosts,
+        "host in use": {host.name: hosts[host.name] for host in layout.hosts if host.workload != "none"},
         "serving host": {host.name: hosts[host.name] for host in layout.hosts if host.engine is not None},
         "rack": racks,
         "cdu": cdus,

@@ -65,7 +65,7 @@ class Fabric:
     def _step_congestion(self, rx: Floats, stormed: Bools) -> None:
         state = self.state
         full = rx / LINE_BYTES_PER_SECOND
-        storms: Bools = stormed.any(axis=1, keepdims=True)
+        storms: Bools = np.logical_or.reduce(stormed, axis=1)[:, None]
         victim = storms & ~stormed & (full > 0.001)
         state.pfc_rx.rate = np.where(stormed, STORM_FRAMES, np.where(full > 0.6, 12.0, 0.0))
         state.pfc_tx.rate = np.where(victim, 0.1 * STORM_FRAMES, np.where(full > 0.6, 6.0, 0.0))

@@ -31,6 +31,7 @@ struct header {
     int count;
     int hang; /* calls block while it is set */
     double time, offset; /* epoch seconds of the state; the factory's clock minus the system's */
+    double delay;        /* seconds by which the first board's energy comes late */
     char model[64], driver[32], vbios[32];
 };
 struct gpu {
@@ -205,12 +206,18 @@ GETTER(nvmlDeviceGetModuleId, unsigned, gpu - state.gpus + 1)
 GETTER(nvmlDeviceGetPowerUsage, unsigned, floor(gpu->value[POWER_WATTS] * 1e3))
 GETTER(nvmlDeviceGetEnforcedPowerLimit, unsigned, gpu->value[POWER_LIMIT_WATTS] * 1e3)
 GETTER(nvmlDeviceGetPowerManagementLimit, unsigned, gpu->value[POWER_LIMIT_WATTS] * 1e3)
-GETTER(nvmlDeviceGetTotalEnergyConsumption, unsigned long long, floor(counter(gpu, ENERGY_JOULES) * 1e3))
 GETTER(nvmlDeviceGetCurrentClocksEventReasons, unsigned long long, gpu->value[CLOCK_EVENT_MASK])
 GETTER(nvmlDeviceGetPcieReplayCounter, unsigned, 0)
 GETTER(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, 5)
 GETTER(nvmlDeviceGetCurrPcieLinkWidth, unsigned, 16)
 
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *out) {
+    OPEN(handle)
+    double delay = gpu == state.gpus ? state.header.delay : 0;
+    struct timespec nap = {(time_t)delay, (long)((delay - floor(delay)) * 1e9)};
+    if (delay > 0) nanosleep(&nap, NULL);
+    GIVE(*out, floor(counter(gpu, ENERGY_JOULES) * 1e3));
+}
 int nvmlDeviceGetPciInfo_v3(void *handle, pci_t *out) {
     OPEN(handle)
     memset(out, 0, sizeof *out);

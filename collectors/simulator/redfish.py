@@ -1,11 +1,11 @@
 """The other half of the coolant distribution units, each a Redfish service with the DMTF cooling schemas.
 
-Every reading is computed from the factory's state when it is asked for, with the decimals that such devices give. Clients
-log in (user `monitor`) and carry a session token; resources have an ETag; anything that would change the device is
-refused.
+Every reading is computed from the factory's state when it is asked for, with the decimals that such devices give.
+Clients log in (user `monitor`) and carry a session token; resources have an ETag; anything that would change the device
+is refused.
 
-Source: DMTF DSP0266 1.20; DSP8010 2025.4 (CoolingUnit 1.5, CoolantConnector 1.3, Pump 1.2, LeakDetector 1.6, Reservoir 1.0,
-EnvironmentMetrics 1.5).
+Source: DMTF DSP0266 1.20; DSP8010 2025.4 (CoolingUnit 1.5, CoolantConnector 1.3, Pump 1.2, LeakDetector 1.6,
+Reservoir 1.0, EnvironmentMetrics 1.5).
 """
 
 import asyncio

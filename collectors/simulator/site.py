@@ -1,4 +1,4 @@
-"""A whole simulated site: every device served over its protocol, with the files that tell a collector how to poll it."""
+"""A whole simulated site: every device served over its protocol, and the files that say how to poll it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PROTOCOLS = (exposition, snmp, gnmi, modbus, redfish, mqtt)
 #: an impatient operator's idle rules: a demo shows in seconds what a site is told after half an hour
 IDLE_HOLD = "10s"
+#: the section `storage:` of the site that is written
+EMBEDDED: Mapping[str, Any] = {"engine": "duckdb", "path": "tokenwatt.duckdb"}
 
 
 async def simulate(
@@ -38,11 +40,15 @@ async def simulate(
     speed: float = 1.0,
     faults_file: Path | None = None,
     clock: Callable[[], float] = time.time,
+    storage: Mapping[str, Any] = EMBEDDED,
+    child: bool = False,
 ) -> None:
     """Serve a site of `gpus` GPUs until SIGINT or SIGTERM; write its files into `directory`, then print `ready`.
 
+    A `child` ends with its standard input too, so that it never outlives who started it.
+
     Raises:
-        ValueError: a number of GPUs, a speed or a fault script that cannot be played, before anything listens.
+        ValueError: a number of GPUs, a speed or a fault script that cannot be played; no file is written then.
         OSError: the directory cannot be written.
     """
     layout = build_layout(gpus, seed=seed)
@@ -55,8 +61,10 @@ async def simulate(
             load_script(faults_file, factory.faults, start=factory.start, speed=speed)
         control = await start_control(factory, clock)
         stack.push_async_callback(control.close)
-        write_files(directory, layout, devices, control.url)
+        write_files(directory, layout, devices, control.url, storage)
         _stop_on_signals(stopped, stack)
+        if child:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await tick(factory, clock, stopped)
@@ -90,22 +98,24 @@ async def tick(factory: Factory, clock: Callable[[], float], stopped: asyncio.Ev
             continue
 
 
-def write_files(directory: Path, layout: Layout, devices: Sequence[Device], control: str) -> None:
+def write_files(
+    directory: Path, layout: Layout, devices: Sequence[Device], control: str, storage: Mapping[str, Any] = EMBEDDED
+) -> None:
     """Write `inventory.csv`, `site.yaml` and `control.json`, each at once or not at all."""
     _replace(directory / "inventory.csv", write_inventory(layout, _engines(layout, devices)))
     head = "# Written by `tokenwatt simulate`: where the simulated devices listen, until it ends.\n"
-    site = yaml.safe_dump(_site(layout, devices), sort_keys=False, allow_unicode=True)
+    site = yaml.safe_dump(_site(layout, devices, storage), sort_keys=False, allow_unicode=True)
     _replace(directory / "site.yaml", head + site)
     _replace(directory / "control.json", json.dumps({"url": control, "pid": os.getpid()}) + "\n")
 
 
-def _site(layout: Layout, devices: Sequence[Device]) -> dict[str, Any]:
+def _site(layout: Layout, devices: Sequence[Device], storage: Mapping[str, Any]) -> dict[str, Any]:
     facility = next(meter.rated_watts for meter in layout.meters if meter.scope == "facility")
     it = next(meter.rated_watts for meter in layout.meters if meter.scope == "it")
     states = ("parked", "reserved_idle", "unallocated_idle", "stalled")
     return {
         "allow_plaintext_secrets": True,
-        "storage": {"engine": "duckdb", "path": "tokenwatt.duckdb"},
+        "storage": dict(storage),
         "collectors": {
             "site": layout.site,
             "synthetic": True,
@@ -113,7 +123,7 @@ def _site(layout: Layout, devices: Sequence[Device]) -> dict[str, Any]:
             "targets": [_target(device) for device in devices],
         },
         "dashboard": {
-            "idle": {"hold": dict.fromkeys(states, IDLE_HOLD), "grace": "0s"},
+            "idle": {"hold": dict.fromkeys(states, IDLE_HOLD), "grace": "0s", "leave": IDLE_HOLD},
             "targets": {"pue": 1.25},
             "limits": {"facility_watts": facility, "it_watts": it},
         },
@@ -127,15 +137,15 @@ def _target(device: Device) -> dict[str, str]:
 
 
 def _engines(layout: Layout, devices: Sequence[Device]) -> dict[str, str]:
-    """Return the inference server of each serving host: its target is called after the host, with its own prefix."""
+    """Return the target name of each serving host's inference server: `vllm-<host>`."""
     names = {device.name for device in devices}
-    prefixes = {name.removesuffix(host.name) for host in layout.hosts for name in names if name.endswith(host.name)}
-    return {}
+    return {host.name: name for host in layout.hosts if (name := f"vllm-{host.name}") in names}
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file so that nobody sees half of it."""
+    """Write a file so that nobody sees half of it, and only its owner the whole: there are passwords in it."""
     draft = path.with_name(path.name + ".new")
+    draft.touch(mode=0o600)
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 

@@ -36,9 +36,9 @@ V2C, V3 = 2, 3
 AUTH_PRIV = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Agent:
-    """One device: what it says and which version it speaks."""
+@dataclass(slots=True)
+class Agent:
+    """One device: what it says and which version it speaks. Its MIB may be exchanged while it is served."""
 
     name: str
     mib: Mib
@@ -48,10 +48,14 @@ class _Agent:
 
 async def start(factory: Factory, clock: Callable[[], float] = time.time) -> Service:
     """Start an agent for each SNMP switch and each rack PDU on ports of 127.0.0.1."""
-    agents = _make_agents(factory)
+    return await serve(factory, _make_agents(factory), clock)
+
+
+async def serve(factory: Factory, agents: Sequence[Agent], clock: Callable[[], float]) -> Service:
+    """Start these agents, each on a port of its own."""
     engine = SnmpEngine()
     _add_users(engine)
-    _serve(engine, _Instrumentation(engine, agents, clock))
+    _answer(engine, _Instrumentation(engine, agents, clock))
     ports = [await _listen(engine, factory, number, agent) for number, agent in enumerate(agents)]
 
     async def close() -> None:
@@ -63,12 +67,12 @@ async def start(factory: Factory, clock: Callable[[], float] = time.time) -> Ser
     return Service(tuple(_device(agent, port, interval) for agent, port in zip(agents, ports, strict=True)), close)
 
 
-def _make_agents(factory: Factory) -> list[_Agent]:
+def _make_agents(factory: Factory) -> list[Agent]:
     agents = []
     for leaf in leaves(factory, "snmp"):
-        agents.append(_Agent(leaf.switch.name, sonic_mib.build(leaf), leaf.switch.snmp_version, "sonic_snmp"))
+        agents.append(Agent(leaf.switch.name, sonic_mib.build(leaf), leaf.switch.snmp_version, "sonic_snmp"))
     for index, pdu in enumerate(factory.layout.pdus):
-        agents.append(_Agent(pdu.name, apc_mib.build(factory, index), "2c", "apc_rpdu2"))
+        agents.append(Agent(pdu.name, apc_mib.build(factory, index), "2c", "apc_rpdu2"))
     return agents
 
 
@@ -90,7 +94,7 @@ class _Port(udp.UdpTransport):  # type: ignore[misc]
 class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]
     """Answer reads from the table of the device that was asked; nothing can be written."""
 
-    def __init__(self, engine: SnmpEngine, agents: Sequence[_Agent], clock: Callable[[], float]) -> None:
+    def __init__(self, engine: SnmpEngine, agents: Sequence[Agent], clock: Callable[[], float]) -> None:
         self._engine = engine
         self._agents = agents
         self._clock = clock
@@ -113,9 +117,9 @@ class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]
                 answers.append((oid.clone(following), mib.values[following](now)))
         return answers
 
-    def _agent(self) -> _Agent:
+    def _agent(self) -> Agent:
         request = self._engine.observer.get_execution_context("rfc3412.receiveMessage:request")
-        agent: _Agent = self._agents[request["transportDomain"][-1]]
+        agent: Agent = self._agents[request["transportDomain"][-1]]
         if agent.version == "3":
             allowed = request["securityModel"] == V3 and request["securityLevel"] == AUTH_PRIV
         else:
@@ -137,7 +141,7 @@ def _add_users(engine: SnmpEngine) -> None:
     )
 
 
-def _serve(engine: SnmpEngine, instrumentation: _Instrumentation) -> None:
+def _answer(engine: SnmpEngine, instrumentation: _Instrumentation) -> None:
     served = context.SnmpContext(engine)
     served.unregister_context_name(b"")
     served.register_context_name(b"", instrumentation)
@@ -145,7 +149,7 @@ def _serve(engine: SnmpEngine, instrumentation: _Instrumentation) -> None:
         responder(engine, served)
 
 
-async def _listen(engine: SnmpEngine, factory: Factory, number: int, agent: _Agent) -> int:
+async def _listen(engine: SnmpEngine, factory: Factory, number: int, agent: Agent) -> int:
     listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     listening.setblocking(False)
     listening.bind(("127.0.0.1", 0))
@@ -156,7 +160,7 @@ async def _listen(engine: SnmpEngine, factory: Factory, number: int, agent: _Age
     return port
 
 
-def _device(agent: _Agent, port: int, interval: float) -> Device:
+def _device(agent: Agent, port: int, interval: float) -> Device:
     if agent.version == "3":
         url = f"snmp://{USER}@127.0.0.1:{port}?version=3&auth=sha256&priv=aes128"
         return Device(agent.name, url, agent.profile, interval, AUTH_PASSWORD, PRIV_PASSWORD)

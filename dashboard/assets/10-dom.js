@@ -19,7 +19,8 @@
   TokenWatt.theme = () => window.TOKENWATT_THEME.themes[root.dataset.theme];
   TokenWatt.colours = () => TokenWatt.theme().colours;
   TokenWatt.isLight = () => root.dataset.theme === "light";
-  TokenWatt.isWall = () => root.dataset.mode === "wall";
+  // Under this width the wall is a page like the others: one column, which scrolls (30-pages.css).
+  TokenWatt.isWall = () => root.dataset.mode === "wall" && innerWidth >= 1200;
   TokenWatt.isFar = () => root.dataset.far === "true" && TokenWatt.isWall();
   // Canvas, SVG and Plotly grow with the page: 1 at a root font of 16 px, 2 on a 4K wall.
   TokenWatt.scale = () => parseFloat(getComputedStyle(root).fontSize) / 16;
@@ -33,13 +34,13 @@
     3: ["path", { d: "M12 .5 23.5 12 12 23.5 .5 12z" }],
     4: ["circle", { cx: 12, cy: 12, r: 11 }],
   };
+  TokenWatt.shape = (priority) => TokenWatt.svg(SHAPE[priority][0], { class: "shape", ...SHAPE[priority][1] });
   TokenWatt.priorityName = (priority) => PRIORITY[priority];
 
   // Colour, shape and digit say the same; `look` is "" filled, "open" outlined, "zero" outlined and grey.
   TokenWatt.chip = function (priority, look) {
     const { el, svg } = TokenWatt;
-    const [tag, shape] = SHAPE[priority];
-    const picture = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, svg(tag, { class: "shape", ...shape }));
+    const picture = svg("svg", { viewBox: "0 0 24 24", "aria-hidden": "true" }, TokenWatt.shape(priority));
     return el(
       "span",
       { class: `chip p${priority} ${look || ""}`, role: "img", "aria-label": PRIORITY[priority] },

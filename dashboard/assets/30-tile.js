@@ -41,7 +41,7 @@
     if (!spec.side) return change(spec, seen.value, live.history);
     const other = number(live, spec.side.number);
     const shown = read(other);
-    if (shown.value === undefined) return "";
+    if (shown.value === undefined || (spec.side.form === "cost" && shown.value === 0)) return "";
     const words = spec.side.form === "cost" ? TokenWatt.money(shown.value, other) : write(spec.side.form, shown.value);
     return spec.side.text.replace("{}", words);
   }
@@ -79,7 +79,7 @@
     const trend = el("div", { class: "trend" });
     node.replaceChildren(
       label(spec, seen, abnormal),
-      el("div", { class: `value${main.text.length > 5 ? " long" : ""}` }, el("span", { class: "number" }, main.text), el("span", { class: "unit" }, unitText)),
+      el("div", { class: `value${main.text.length > 5 || main.text.length + unitText.length > 15 ? " long" : ""}` }, el("span", { class: "number" }, main.text), el("span", { class: "unit" }, unitText)),
       el("div", { class: "under", title: note }, el("i", {}, note), el("b", {}, side)),
       trend,
     );
@@ -89,7 +89,8 @@
   };
 
   function label(spec, seen, abnormal) {
-    const covered = spec.boundary && seen.covered !== undefined ? `, ${TokenWatt.coverage(seen.covered)}${abnormal ? "" : " seen"}` : "";
+    const roomy = !TokenWatt.isWall() && !abnormal;
+    const covered = seen.covered === undefined ? "" : `, ${TokenWatt.coverage(seen.covered)}${roomy ? " seen" : ""}`;
     return el(
       "div",
       { class: "label" },

@@ -52,11 +52,11 @@
     const widest = Math.max(...lines.map((line) => line.racks.length));
     const labelled = names && blocks * widest >= names.length && lines.length === rows.length ? "column" : "rack";
     const text = (size.far ? 30 : 18) * k;
-    const margin = { left: (size.far ? 44 : 32) * k, top: labelled === "column" ? text + 8 * k : 0, line: labelled === "rack" ? text + 6 * k : 0 };
+    const margin = { left: (size.far ? 44 : 32) * k, top: labelled === "column" ? text + 8 * k : 0, line: labelled === "rack" ? text + 6 * k : 0, edge: 8 * k };
     const blockWidth = (size.width - (blocks - 1) * 24 * k) / blocks;
     const gap = (room, count) => Math.min(24 * k, Math.max(3 * k, (room / count) * 0.09));
-    const roomX = blockWidth - margin.left;
-    const roomY = size.height - margin.top;
+    const roomX = blockWidth - margin.left - margin.edge;
+    const roomY = size.height - margin.top - margin.edge;
     const gapX = gap(roomX, widest);
     const gapY = Math.max(gap(roomY, perBlock), Math.min(8 * k, (roomY / perBlock) * 0.2));
     const pitchX = (roomX + gapX) / widest;

@@ -67,8 +67,10 @@
     pen.fillStyle = state <= 100 ? shades[state].ink : ink || colours.dim;
     pen.textAlign = "center";
     pen.font = `600 ${size}px "Inter Variable", Inter`;
+    const fits = Math.min(1, (box.width * 0.9) / pen.measureText(word).width);
+    pen.font = `600 ${size * fits}px "Inter Variable", Inter`;
     pen.fillText(word, box.x + box.width / 2, box.y + box.height / 2);
-    if (box.height < 56 * k) return;
+    if (box.height < 56 * k || state === NO_DATA) return;
     pen.textAlign = "left";
     pen.font = `500 ${13 * k}px "Inter Variable", Inter`;
     pen.fillText(String(index), box.x + 6 * k, box.y + 12 * k);
@@ -146,22 +148,31 @@
     return `${text.slice(0, end).trimEnd()}…`;
   }
 
-  function tag(pen, plan, box, alarm, k) {
+  const apart = (a, b) => a.x + a.width <= b.x || b.x + b.width <= a.x || a.y + a.height <= b.y || b.y + b.height <= a.y;
+
+  // The alarm's name above its box, else below it; where both places are taken, its priority alone.
+  function tag(pen, plan, box, alarm, taken, k) {
     const colours = TokenWatt.colours();
     const grow = plan.size.far ? 1.6 : 1;
     pen.font = `650 ${16 * k * grow}px "Inter Variable", Inter`;
-    const text = `${alarm.priority}  ${shortened(pen, alarm.title, Math.max(box.width, 250 * k * grow) - 14 * k)}`;
-    const width = pen.measureText(text).width + 14 * k;
+    const long = `${alarm.priority}  ${shortened(pen, alarm.title, Math.max(box.width, 250 * k * grow) - 14 * k)}`;
     const height = 22 * k * grow;
-    const x = Math.max(0, Math.min(box.x - 5 * k, plan.size.width - width));
-    const y = Math.max(0, box.y - 4 * k - height);
+    const at = (text, y) => {
+      const width = pen.measureText(text).width + 14 * k;
+      return { text, width, height, x: Math.max(0, Math.min(box.x - 5 * k, plan.size.width - width)), y: Math.max(0, Math.min(y, plan.size.height - height)) };
+    };
+    const above = box.y - 4 * k - height;
+    const places = [at(long, above), at(long, box.y + box.height + 4 * k), at(String(alarm.priority), above)];
+    const place = places.find((one) => taken.every((other) => apart(one, other)));
+    if (!place) return;
+    taken.push(place);
     pen.fillStyle = colours[`p${alarm.priority}`];
     pen.beginPath();
-    pen.roundRect(x, y, width, height, 3 * k);
+    pen.roundRect(place.x, place.y, place.width, place.height, 3 * k);
     pen.fill();
     pen.fillStyle = colours[`p${alarm.priority}i`];
     pen.textAlign = "left";
-    pen.fillText(text, x + 7 * k, y + height / 2 + 0.5 * k);
+    pen.fillText(place.text, place.x + 7 * k, place.y + height / 2 + 0.5 * k);
   }
 
   function paintAlarms(pen, plan, alarms, k) {
@@ -175,7 +186,8 @@
       // Red is the darkest of the four to a deuteranope on a dark page, so critical gets the brightest ring.
       if (alarm.priority === 1) outline(pen, box, 6 * k, 6 * k, colours.text, 2 * k);
     }
-    for (const { box, alarm, first } of boxes.reverse()) if (first) tag(pen, plan, box, alarm, k);
+    const taken = [];
+    for (const { box, alarm, first } of boxes) if (first) tag(pen, plan, box, alarm, taken, k);
   }
 
   function tally(cells, from, to) {

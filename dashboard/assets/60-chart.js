@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const TokenWatt = window.TokenWatt;
-  const LEAST_SPAN_SECONDS = 300;
+  const LEAST_SPAN_SECONDS = 60;
 
   function font(k) {
     return (TokenWatt.isWall() ? 17 : 13) * k;
@@ -56,7 +56,7 @@
     const begin = Math.min(Math.min(...lines.map((line) => time(line.first))), end - LEAST_SPAN_SECONDS * 1000);
     const text = (line) => [line.name, TokenWatt.format(spec.form, line.value, lines[0].value).text].filter(Boolean).join(" ");
     const widest = Math.max(...lines.map((line) => text(line).length));
-    const margin = { l: size * 3.1, r: size * (0.9 + 0.58 * widest), t: 8 * k, b: size * 1.9 };
+    const margin = { l: size * 3.1, r: size * (0.9 + 0.58 * widest), t: 8 * k, b: size * 2.2 };
     const ends = lines.map((line) => ({ time: time(line.last), value: line.value, text: text(line), factor }));
     return {
       unit,
@@ -69,13 +69,16 @@
         width: node.clientWidth,
         height: node.clientHeight,
         font: { size },
-        xaxis: { range: [begin, end], tickfont: { size }, nticks: Math.max(2, Math.round(node.clientWidth / (size * 8))) },
+        xaxis: { range: [begin, end], tickfont: { size }, ticklabelstandoff: Math.round(size * 0.35), tick0: 0, dtick: minutes((end - begin) / 60000, node.clientWidth / (size * 7)) * 60000 },
         yaxis: { range: range.map((v) => v / factor), tickfont: { size } },
         shapes: edges.map((edge) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: edge / factor, y1: edge / factor, line: { color: colours.faint, width: k, dash: "4px,4px" } })),
         annotations: [...endLabels(ends, range, node.clientHeight - margin.t - margin.b, size, k), ...boundLabel(bound, edges, lines, { range, factor, size, height: node.clientHeight - margin.t - margin.b }, k)],
       },
     };
   }
+
+  // Whole minutes between two labels, so that no label comes twice.
+  const minutes = (span, labels) => [1, 2, 5, 10, 15, 20].find((step) => span / step <= labels) || 30;
 
   function trace(line, values, time, factor, color, width) {
     return {

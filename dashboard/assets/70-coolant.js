@@ -5,8 +5,8 @@
   const { el, svg, format } = TokenWatt;
   const WIDTH = 1180;
   const HEAD = 52;
-  const MOST_PITCH = 190;
-  const LEAST_PITCH = 100;
+  const MOST_PITCH = 230;
+  const LEAST_PITCH = 114;
   const OLD_SECONDS = 30;
 
   const text = (x, y, words, look, anchor) => svg("text", { x, y, class: look || "", "text-anchor": anchor || "start" }, words);
@@ -59,20 +59,28 @@
   const known = (values) => values.filter((v) => v !== null && v !== undefined);
   const mean = (values) => (known(values).length ? known(values).reduce((a, b) => a + b, 0) / known(values).length : null);
 
-  function line(cdu, y) {
+  // The gravest alarm of a CDU stands at its corner: shape, colour and digit.
+  function flag(alarm, x, y) {
+    if (!alarm) return null;
+    const digit = text(12, alarm.priority === 2 ? 19 : 17, String(alarm.priority), "digit", "middle");
+    return svg("g", { class: `p${alarm.priority}`, transform: `translate(${x - 13} ${y - 13})` }, TokenWatt.shape(alarm.priority), digit);
+  }
+
+  function line(cdu, y, alarm) {
     const back = y + 44;
     const silent = cdu.age === null || cdu.age === undefined || cdu.age > OLD_SECONDS;
-    const speed = mean(cdu.pumps || []);
-    const load = cdu.rated_watts && cdu.heat_watts !== null ? cdu.heat_watts / cdu.rated_watts : null;
+    const speed = silent ? null : mean(cdu.pumps || []);
+    const load = !silent && cdu.rated_watts && cdu.heat_watts !== null ? cdu.heat_watts / cdu.rated_watts : null;
     return svg(
       "g",
       { class: silent ? "silent" : "" },
       pipe(`M96 ${y}H236`), pipe(`M96 ${back}H236`, true), pipe(`M344 ${y}H762`), pipe(`M762 ${back}H344`, true),
       value(104, y - 9, "celsius", cdu.fws_supply_celsius), value(104, back - 9, "celsius", cdu.fws_return_celsius),
-      box(236, y - 30, 108, 104),
+      box(236, y - 30, 108, 104, alarm ? `abnormal p${alarm.priority}` : ""),
       text(290, y - 10, cdu.name, "heading", "middle"),
       svg("path", { class: "plates", d: `M250 ${y}l12 11l-12 11l12 11l-12 11M330 ${y}l-12 11l12 11l-12 11l12 11` }),
       svg("path", { class: "divide", d: `M290 ${y}v46` }),
+      flag(alarm, 344, y - 30),
       text(290, y + 66, silent ? "no data" : cdu.rated_watts ? `of ${TokenWatt.write("power", cdu.rated_watts)}` : "", "label", "middle"),
       pumps(cdu, y, speed),
       value(492, y - 9, "celsius", cdu.tcs_supply_celsius), value(492, back - 9, "celsius", cdu.tcs_return_celsius),
@@ -107,17 +115,18 @@
 
   TokenWatt.widgets.coolant = function (node, spec, live) {
     const { cdus } = live.snapshot;
+    const alarms = TokenWatt.sortAlarms(live.snapshot.alarms);
     if (!cdus.length) {
       node.replaceChildren(el("p", { class: "empty" }, "No coolant distribution unit reports here."));
       return;
     }
     const scale = Math.max(0.62, node.clientWidth / WIDTH);
     const room = node.clientHeight / scale - HEAD - 20;
-    const pitch = Math.max(LEAST_PITCH + 14, Math.min(MOST_PITCH, room / cdus.length));
+    const pitch = Math.max(LEAST_PITCH, Math.min(MOST_PITCH, room / cdus.length));
     const height = HEAD + 30 + (cdus.length - 1) * pitch + 92;
     const says = cdus.map((cdu) => `${cdu.name} supply ${TokenWatt.write("celsius", cdu.tcs_supply_celsius)} return ${TokenWatt.write("celsius", cdu.tcs_return_celsius)}`);
     const picture = svg("svg", { class: "mimic", viewBox: `0 0 ${WIDTH} ${height}`, width: WIDTH * scale, height: height * scale, role: "img", "aria-label": `Coolant loop: ${says.join("; ")}` });
-    picture.append(...heads(), ...header(cdus.length, pitch), ...cdus.map((cdu, i) => line(cdu, HEAD + 30 + i * pitch)));
+    picture.append(...heads(), ...header(cdus.length, pitch), ...cdus.map((cdu, i) => line(cdu, HEAD + 30 + i * pitch, alarms.find((alarm) => alarm.object === cdu.name))));
     const top = node.scrollTop;
     node.replaceChildren(picture);
     node.scrollTop = top;

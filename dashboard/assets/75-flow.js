@@ -5,11 +5,15 @@
   const { el, svg, write } = TokenWatt;
   const NARROW_PX = 640;
 
-  // Stages whose number is known, each with what is lost before the next: a boundary nobody measures is left out.
+  // Stages whose number is known, each with what is lost before the next; the loss after a boundary that nobody
+  // measures joins the one before it.
   function trunk(spec, live) {
-    const known = spec.stages
-      .map((stage) => ({ ...stage, seen: TokenWatt.read(live.snapshot.numbers[stage.number]) }))
-      .filter((stage) => stage.seen.value !== undefined && stage.seen.value > 0);
+    const known = [];
+    for (const stage of spec.stages) {
+      const seen = TokenWatt.read(live.snapshot.numbers[stage.number]);
+      if (seen.value > 0) known.push({ ...stage, seen });
+      else if (known.length && stage.loss) known.at(-1).loss += `, ${stage.loss}`;
+    }
     return known.map((stage, i) => {
       const next = known[i + 1];
       const lost = next ? stage.seen.value - next.seen.value : 0;
@@ -41,7 +45,7 @@
       ),
     );
   }
-  const lossText = (loss, most) => (loss.watts < 0 ? `${loss.name}: the meters disagree by ${write("power", -loss.watts, most)}` : `less ${loss.name.toLowerCase()} ${write("power", loss.watts, most)}`);
+  const lossText = (loss, most) => (loss.watts < 0 ? `${loss.name}: the meters disagree by ${write("power", -loss.watts, most)}` : `less: ${loss.name} ${write("power", loss.watts, most)}`);
 
   function drawing(stages, width, height, end) {
     const k = TokenWatt.scale();

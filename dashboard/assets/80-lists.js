@@ -75,8 +75,10 @@
     const aside = node.closest(".card").querySelector(".aside");
     aside.textContent = count.value > 0 && cost.value !== undefined ? `${TokenWatt.count(count.value)} GPUs, ${money(cost.value)} per hour` : "";
     const gpus = [...idle.gpus].sort((a, b) => a.since - b.since);
+    const states = Object.entries(idle.states).filter(([, n]) => n > 0).map(([state, n]) => `${state.replaceAll("_", " ")} ${TokenWatt.count(n)}`);
     if (!gpus.length) {
-      node.replaceChildren(el("p", { class: "empty" }, count.value === undefined ? count.why : "No GPU is idle."));
+      const text = count.value === undefined ? count.why : "No GPU is idle.";
+      node.replaceChildren(el("p", { class: "empty" }, text), el("p", { class: "empty" }, states.join(" · ")));
       return;
     }
     const rows = gpus.slice(0, MOST_IDLE).map((gpu) =>
@@ -93,6 +95,7 @@
     );
     const top = node.scrollTop;
     node.replaceChildren(table(["GPU", "Rack", "State", "Idle for", "Cost per hour", "Why"], rows));
+    node.append(el("p", { class: "empty summary" }, `All GPUs: ${states.join(" · ")}`));
     if (gpus.length > MOST_IDLE) node.append(el("p", { class: "empty" }, `+ ${TokenWatt.count(gpus.length - MOST_IDLE)} more`));
     node.scrollTop = top;
   };

@@ -24,8 +24,9 @@
     const expected = root.dataset.site;
     root.dataset.synthetic = String(Boolean(synthetic));
     document.querySelectorAll(".site").forEach((node) => {
-      node.querySelector("b").textContent = site.name;
-      node.querySelector("small").textContent = `${TokenWatt.count(site.gpus)} GPUs · ${TokenWatt.count(site.racks)} ${site.racks === 1 ? "rack" : "racks"}`;
+      node.querySelector("b").textContent = site.name; // empty until the inventory was read
+      const racks = site.racks ? `${TokenWatt.count(site.racks)} ${site.racks === 1 ? "rack" : "racks"}` : "";
+      node.querySelector("small").textContent = [`${TokenWatt.count(site.gpus)} GPUs`, racks].filter(Boolean).join(" · ");
     });
     document.querySelectorAll(".wrong-site").forEach((node) => {
       node.hidden = !expected || expected === site.name;

@@ -4,6 +4,14 @@ import numpy as np
 
 from dashboard.kpis.windows import Floats
 
+#: what tells the heat that a CDU moves, best first, as (field, loop). Both loops carry the same heat: never added
+HEAT_SOURCES = (
+    ("heat_watts", "tcs"),
+    ("heat_watts", "fws"),
+    ("heat_reported_watts", "tcs"),
+    ("heat_reported_watts", "fws"),
+)
+
 
 def worst_supply_celsius(supply: Floats) -> float | None:
     """Return the warmest technology-loop supply. Units: degC = max over CDUs of degC; None where none is known."""
@@ -23,18 +31,6 @@ def return_celsius(returns: Floats, flows: Floats) -> float | None:
     if np.isnan(weights).any() or weights.sum() <= 0:
         return float(values.max())
     return float((values * weights).sum() / weights.sum())
-
-
-def loop_heat_watts(tcs: Floats, fws: Floats, tcs_reported: Floats, fws_reported: Floats) -> Floats:
-    """Return the heat that each CDU moves, from one loop. Units: W; NaN where unknown.
-
-    Both loops carry the same heat, so they are never added: first ours of the technology loop, then ours of the
-    facility loop, then the device's own figures in the same order.
-    """
-    heat = tcs.copy()
-    for other in (fws, tcs_reported, fws_reported):
-        heat = np.where(np.isnan(heat), other, heat)
-    return heat
 
 
 def total(values: Floats) -> float | None:

@@ -18,6 +18,10 @@ Bools = npt.NDArray[np.bool_]
 GAP_PERIODS = 3.0
 #: a series counts as live while its newest sample is younger than this, however short its period
 LIVE_SECONDS = 15.0
+#: a window is never shorter
+LEAST_SECONDS = 10.0
+#: a series known for this share of a window speaks for all of it
+FILLED_RATIO = 0.9
 #: a counter that falls under this share of its last value has started again (E2)
 RESET_RATIO = 0.5
 
@@ -60,10 +64,12 @@ def select(series: Ints, times: Floats, values: Floats, count: int) -> Samples:
     Of rows with equal series and time the last wins (E1).
     """
     known = ~np.isnan(values)
-    series, times, values = series[known], times[known], values[known]
-    if len(series) > 1:
-        last = np.append((series[1:] != series[:-1]) | (times[1:] != times[:-1]), True)
-        series, times, values = series[last], times[last], values[last]
+    if not known.all():
+        series, times, values = series[known], times[known], values[known]
+    again = (series[1:] == series[:-1]) & (times[1:] == times[:-1])
+    if again.any():
+        final = np.append(~again, True)
+        series, times, values = series[final], times[final], values[final]
     return Samples(series, times, values, count)
 
 
@@ -137,7 +143,7 @@ def increase(samples: Samples, start: float, end: float) -> Windowed:
     covered, series = _clip(samples, start, end, None)
     steps = np.maximum(np.diff(samples.times), 1e-9)
     amount = tally(series, np.where(covered > 0, delta * covered / steps, 0.0), samples.count)
-    return Windowed(amount, tally(series, covered, samples.count))
+    return _filled(amount, tally(series, covered, samples.count), end - start)
 
 
 def integral(samples: Samples, start: float, end: float, periods: Floats | None = None) -> Windowed:
@@ -152,7 +158,16 @@ def integral(samples: Samples, start: float, end: float, periods: Floats | None 
         slope = np.where(covered > 0, np.diff(samples.values) / step, 0.0)
     middle = np.maximum(first, start) + covered / 2 - first
     area = np.where(covered > 0, (samples.values[:-1] + slope * middle) * covered, 0.0)
-    return Windowed(tally(series, area, samples.count), tally(series, covered, samples.count))
+    return _filled(tally(series, area, samples.count), tally(series, covered, samples.count), end - start)
+
+
+def _filled(amount: Floats, covered: Floats, seconds: float) -> Windowed:
+    """Return the amounts of the whole window where no more than a tenth of it is uncovered: that part at their mean.
+
+    Without this a sum over series that began within the window, or paused in it, would be low by what they missed.
+    """
+    short = (covered < seconds) & (covered >= FILLED_RATIO * seconds)
+    return Windowed(np.where(short, amount * seconds / np.where(short, covered, 1.0), amount), covered)
 
 
 def mean(samples: Samples, start: float, end: float) -> Floats:
@@ -174,21 +189,28 @@ def moves(samples: Samples) -> Floats:
     return shares
 
 
-def span(samples: Samples, now: float, window: float, shortest: float = 10.0) -> tuple[float, float] | None:
+def known_since(samples: Samples, now: float) -> float:
+    """Return the time from which 95 % of the live series are known. Units: epoch s; inf when none lives."""
+    first = oldest(samples)[live(samples, now)]
+    return float(np.quantile(first, 0.95, method="lower")) if len(first) else np.inf
+
+
+def span(samples: Samples, now: float, window: float, end: float = np.inf) -> tuple[float, float] | None:
     """Return the window (start, end) that the live series can speak of. Units: epoch s.
 
-    The end is the oldest of the newest samples among live series. The start is `window` before it, later while 95 % of
-    the live series have not been there for so long, but never less than `shortest` before the end. None: no series
-    lives, or none is old enough.
+    It ends at the oldest of the newest samples among live series, or at `end` when that is earlier. It starts `window`
+    before, or later while most of the live series have not been there for so long. None: no series lives, or they have
+    not been there for LEAST_SECONDS.
     """
     alive = live(samples, now)
     if not alive.any():
         return None
-    end = float(newest(samples)[alive].min())
-    first = oldest(samples)[alive]
-    start = max(end - window, float(np.quantile(first, 0.95, method="lower")))
-    start = min(start, end - shortest)
-    return (start, end) if float(first.min()) <= start else None
+    end = min(end, float(newest(samples)[alive].min()))
+    start = max(end - window, known_since(samples, now))
+    if end - start >= LEAST_SECONDS:
+        return start, end
+    start = end - LEAST_SECONDS  # newcomers are many; the others still tell enough
+    return (start, end) if float(oldest(samples)[alive].min()) <= start else None
 
 
 def _clip(samples: Samples, start: float, end: float, limits: Floats | None) -> tuple[Floats, Ints]:

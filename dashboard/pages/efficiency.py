@@ -30,7 +30,7 @@ TILES = tuple(
 STAGES: tuple[dict[str, Any], ...] = (
     {"number": "facility_watts", "name": "Site meter", "loss": "Cooling, conversion"},
     {"number": "it_watts", "name": "IT", "loss": "Network racks"},
-    {"number": "rack_watts", "name": "GPU racks", "loss": "Rack conversion"},
+    {"number": "rack_watts", "name": "GPU racks", "loss": "Conversion"},
     {"number": "node_watts", "name": "Nodes", "loss": "CPU, memory, fans"},
     {"number": "gpu_board_watts", "name": "GPU boards", "loss": ""},
 )
@@ -58,9 +58,7 @@ def layout(**_: str) -> Component:
             header("/efficiency"),
             html.Main(
                 [
-                    html.Div(
-                        [html.H1("Efficiency"), widget("window", className="window")], className="heading-row"
-                    ),
+                    html.Div([html.H1("Efficiency"), widget("window", look="window")], className="heading-row"),
                     html.Div([tile(declared, area="") for declared in TILES], className="fifths"),
                     card(
                         "Where the watts go",

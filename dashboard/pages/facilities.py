@@ -2,7 +2,7 @@
 
 from dash import html
 
-from dashboard.components import Component, Shown, Tile, alarms, card, chart, header, scrolling, tile, widget
+from dashboard.components import Component, Shown, Tile, card, chart, header, scrolling, tile, widget
 from dashboard.figures import Chart, Line
 
 TILES = (
@@ -59,10 +59,15 @@ def layout(**_: str) -> Component:
             html.Main(
                 [
                     *[tile(declared) for declared in TILES],
-                    card("Coolant loops", scrolling("coolant", "Coolant loops"), area="span-8 tall", note="facility water to racks"),
+                    card(
+                        "Coolant loops",
+                        scrolling("coolant", "Coolant loops"),
+                        area="span-8 tall",
+                        note="facility water to racks",
+                    ),
                     card(
                         "Leaks and alarms",
-                        [widget("leaks", className="leaks"), widget("alarms")],
+                        [widget("leaks", look="leaks"), widget("alarms")],
                         area="span-4 tall",
                         aside=True,
                     ),

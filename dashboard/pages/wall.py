@@ -34,6 +34,7 @@ GPUS_IDLE = Tile(
     unit=Shown("gpus_idle_ratio", "percent"),
     bound=Shown("gpus_idle_ratio", "percent"),
     side=Shown("idle_cost_per_hour", "cost", "{} / h"),
+    note="parked or free",
 )
 PUE = Tile("PUE", "pue", "ratio", "pue", better="low", note="site over IT energy")
 COOLANT_SUPPLY = Tile(

@@ -1,0 +1,84 @@
+"""What the rules look at, and what they say. Plain values: no I/O, no clock."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
+from dashboard.number import Number
+from dashboard.settings import DashboardSettings
+
+
+@dataclass(frozen=True, slots=True)
+class HostNow:
+    """The GPUs of one host now."""
+
+    name: str
+    rack: str
+    gpus: int
+    #: telemetry is there
+    live: int
+    lost: int
+    throttled: int
+    #: idle state -> GPUs in it
+    idle: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """A power supply or feed that the device itself judges failed."""
+
+    device: str
+    rack: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bit:
+    """An alarm that a device raises itself, by its own name for it."""
+
+    device: str
+    rack: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """A port whose peer pauses it without end."""
+
+    device: str
+    interface: str
+    rack: str
+    frames_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that one evaluation looks at."""
+
+    settings: DashboardSettings
+    racks: Sequence[RackNow]
+    hosts: Sequence[HostNow]
+    cdus: Sequence[CduNow]
+    leaks: Sequence[Leak]
+    devices: Sequence[DeviceNow]
+    supplies: Sequence[Supply]
+    bits: Sequence[Bit]
+    storms: Sequence[Storm]
+    numbers: Mapping[str, Number]
+    #: switch -> hosts behind it
+    uplinks: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that needs a person, as long as it holds."""
+
+    rule: str
+    #: rack, host or device that it is about; with the rule it identifies the alarm
+    object: str
+    #: 1 act now, 2 act today, 3 look into it, 4 know it
+    priority: int
+    title: str
+    place: str
+    impact: str
+    racks: tuple[str, ...] = ()

@@ -1,0 +1,272 @@
+"""The rules: each looks at the scene and yields what needs a person. Titles name the thing and its place.
+
+Source: priorities and limits of the product's rule table; ISA-18.2 asks that each alarm has an action, so free GPUs,
+power capping and single blinks are none.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+
+from dashboard.alarms.findings import Finding, HostNow, Scene
+from dashboard.facility import SENSOR_FAULT, CduNow
+
+#: idle states that need a person, and how urgently
+_IDLE_PRIORITY = {"stalled": 2, "parked": 3, "reserved_idle": 3, "ghost": 3}
+_IDLE_WORD = {"stalled": "stalled", "parked": "parked", "reserved_idle": "reserved but idle", "ghost": "stuck at 100 %"}
+
+
+def find(scene: Scene) -> list[Finding]:
+    """Return all that is the matter, each root cause once."""
+    return [finding for rule in _RULES for finding in rule(scene)]
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+
+
+def _rack_place(scene: Scene, rack: str) -> str:
+    row = next((now.row for now in scene.racks if now.name == rack), "")
+    return f"Row {row}" if row else "Site"
+
+
+def _rack_gpus(scene: Scene, *racks: str) -> int:
+    return sum(host.gpus for host in scene.hosts if host.rack in racks)
+
+
+def _impact(scene: Scene, *racks: str) -> str:
+    count = _rack_gpus(scene, *racks)
+    return _gpus(count) if count else ""
+
+
+def _by_rack(scene: Scene) -> dict[str, list[HostNow]]:
+    hosts: dict[str, list[HostNow]] = defaultdict(list)
+    for host in scene.hosts:
+        hosts[host.rack].append(host)
+    return hosts
+
+
+def _dead(scene: Scene) -> set[str]:
+    """Return racks that draw nothing while none of their GPUs answers."""
+    ratio = scene.settings.alarms.dead_rack_power_ratio
+    silent = _silent(scene)
+    return {
+        rack.name
+        for rack in scene.racks
+        if rack.name in silent and rack.watts is not None and rack.watts <= ratio * (rack.rated_watts or 1000.0)
+    }
+
+
+def _silent(scene: Scene) -> set[str]:
+    """Return racks with GPUs of which none answers."""
+    return {r for r, hosts in _by_rack(scene).items() if sum(h.gpus for h in hosts) and not any(h.live for h in hosts)}
+
+
+def _leak(scene: Scene) -> Iterator[Finding]:
+    wet: dict[tuple[str, str], int] = {}
+    for leak in scene.leaks:
+        key = (leak.rack, "" if leak.rack else leak.device)
+        if leak.state != SENSOR_FAULT:
+            wet[key] = max(leak.state, wet.get(key, 0))
+    for rack, device in wet:
+        where = f"rack {rack}" if rack else device
+        racks = (rack,) if rack else _cooled(scene, device)
+        place = _rack_place(scene, rack) if rack else "Site"
+        yield Finding("leak_detected", rack or device, 1, f"Leak in {where}", place, _impact(scene, *racks), racks)
+
+
+def _cooled(scene: Scene, cdu: str) -> tuple[str, ...]:
+    return next((now.racks for now in scene.cdus if now.name == cdu), ())
+
+
+def _leak_sensor(scene: Scene) -> Iterator[Finding]:
+    for leak in scene.leaks:
+        if leak.state == SENSOR_FAULT:
+            where = f"rack {leak.rack}" if leak.rack else leak.device
+            title = f"Leak sensor broken in {where}"
+            racks = (leak.rack,) if leak.rack else ()
+            yield Finding(
+                "leak_sensor_fault", leak.device, 3, title, _rack_place(scene, leak.rack), "leaks unseen", racks
+            )
+
+
+def _rack_power(scene: Scene) -> Iterator[Finding]:
+    for rack in sorted(_dead(scene)):
+        place = _rack_place(scene, rack)
+        yield Finding("rack_no_power", rack, 1, f"No power in rack {rack}", place, _impact(scene, rack), (rack,))
+
+
+def _rack_telemetry(scene: Scene) -> Iterator[Finding]:
+    seen = any(host.live for host in scene.hosts)
+    for rack in sorted(_silent(scene) - _dead(scene)):
+        if seen:  # with no GPU anywhere, the collectors are the matter, and every device says so
+            title = f"Telemetry lost in rack {rack}"
+            yield Finding("telemetry_lost", rack, 3, title, _rack_place(scene, rack), _impact(scene, rack), (rack,))
+
+
+def _gpu_lost(scene: Scene) -> Iterator[Finding]:
+    for host in scene.hosts:
+        if host.lost:
+            title = f"{_gpus(host.lost)} lost on {host.name}"
+            place = f"Rack {host.rack}"
+            yield Finding("gpu_lost", host.name, 2, title, place, _gpus(host.lost), (host.rack,))
+
+
+def _throttled(scene: Scene) -> Iterator[Finding]:
+    for rack, hosts in _by_rack(scene).items():
+        hot, gpus = sum(host.throttled for host in hosts), sum(host.gpus for host in hosts)
+        if hot and hot >= scene.settings.alarms.throttled_rack_ratio * gpus:
+            title = f"GPUs slowed by heat or power brake in rack {rack}"
+            yield Finding("throttled", rack, 2, title, _rack_place(scene, rack), _gpus(hot), (rack,))
+
+
+def _idle(scene: Scene) -> Iterator[Finding]:
+    for rack, hosts in _by_rack(scene).items():
+        total: Counter[str] = Counter()
+        for host in hosts:
+            total.update(host.idle)
+        gpus = sum(host.gpus for host in hosts)
+        for state, priority in _IDLE_PRIORITY.items():
+            count = total[state]
+            if not count:
+                continue
+            named = [host for host in hosts if host.idle.get(state)]
+            if len(named) > 1 and count >= scene.settings.alarms.idle_rack_ratio * gpus:
+                yield _idle_finding(state, priority, count, f"rack {rack}", rack, _rack_place(scene, rack), rack)
+                continue
+            for host in named:
+                where = f"Rack {rack}"
+                yield _idle_finding(state, priority, host.idle[state], host.name, host.name, where, rack)
+
+
+def _idle_finding(state: str, priority: int, count: int, where: str, name: str, place: str, rack: str) -> Finding:
+    preposition = "in" if where.startswith("rack ") else "on"
+    title = f"{_gpus(count)} {_IDLE_WORD[state]} {preposition} {where}"
+    return Finding(f"idle_{state}", name, priority, title, place, _gpus(count), (rack,))
+
+
+def _device_silent(scene: Scene) -> Iterator[Finding]:
+    folded = _dead(scene) | _silent(scene)
+    down = [device for device in scene.devices if not device.up and device.rack not in folded]
+    if len(down) > 1 and len(down) == len(scene.devices):
+        yield Finding("device_silent", "site", 2, f"No device answers ({len(down)})", "Site", "no telemetry")
+        return
+    by_rack: dict[str, list[str]] = defaultdict(list)
+    for device in down:
+        by_rack[device.rack].append(device.name)
+    for rack, names in by_rack.items():
+        racks = (rack,) if rack else ()
+        place = _rack_place(scene, rack)
+        if rack and len(names) > 2:
+            title = f"{len(names)} devices silent in rack {rack}"
+            yield Finding("device_silent", rack, 3, title, place, ", ".join(names), racks)
+            continue
+        for name in names:
+            behind = sum(host.gpus for host in scene.hosts if host.name in scene.uplinks.get(name, ()))
+            yield Finding(
+                "device_silent", name, 3, f"No answer from {name}", place, _gpus(behind) if behind else "", racks
+            )
+
+
+def _coolant(scene: Scene) -> Iterator[Finding]:
+    low, high = scene.settings.limits.coolant_supply_celsius
+    hottest = scene.settings.limits.coolant_return_celsius
+    for cdu in scene.cdus:
+        impact = _impact(scene, *cdu.racks)
+        supply, back = cdu.tcs_supply_celsius, cdu.tcs_return_celsius
+        if supply is not None and supply > high:
+            title = f"Coolant supply {supply:.1f} °C at {cdu.name}, limit {high:.0f} °C"
+            yield Finding("coolant_supply_high", cdu.name, 2, title, "Cooling", impact, cdu.racks)
+        if supply is not None and supply < low:
+            title = f"Coolant supply {supply:.1f} °C at {cdu.name}, lowest {low:.0f} °C"
+            yield Finding("coolant_supply_low", cdu.name, 2, title, "Cooling", "condensation", cdu.racks)
+        if back is not None and back > hottest:
+            title = f"Coolant return {back:.1f} °C at {cdu.name}, limit {hottest:.0f} °C"
+            yield Finding("coolant_return_high", cdu.name, 2, title, "Cooling", impact, cdu.racks)
+
+
+def _flow(scene: Scene) -> Iterator[Finding]:
+    """Flow low against what the load needs: rated flow x load / rated load. A CDU's alarm folds those of its racks."""
+    by_name = {rack.name: rack for rack in scene.racks}
+    folded: set[str] = set()
+    for cdu in scene.cdus:
+        load = sum(by_name[rack].watts or 0.0 for rack in cdu.racks if rack in by_name)
+        if _starved(scene, cdu.tcs_flow_liters_per_second, cdu.rated_flow_liters_per_second, load, cdu.rated_watts):
+            folded.update(cdu.racks)
+            yield _flow_finding(scene, cdu)
+    for rack in scene.racks:
+        needs = (rack.flow_liters_per_second, rack.rated_flow_liters_per_second, rack.watts or 0.0, rack.rated_watts)
+        if rack.name not in folded and _starved(scene, *needs):
+            title, place = f"Coolant flow low in rack {rack.name}", _rack_place(scene, rack.name)
+            yield Finding("coolant_flow_low", rack.name, 2, title, place, _impact(scene, rack.name), (rack.name,))
+
+
+def _flow_finding(scene: Scene, cdu: CduNow) -> Finding:
+    title = f"Coolant flow low at {cdu.name}"
+    return Finding("coolant_flow_low", cdu.name, 2, title, "Cooling", _impact(scene, *cdu.racks), cdu.racks)
+
+
+def _starved(scene: Scene, flow: float | None, rated: float | None, load: float, rated_load: float | None) -> bool:
+    if flow is None or not rated or not rated_load:
+        return False
+    return flow < scene.settings.alarms.flow_ratio * rated * min(1.0, load / rated_load)
+
+
+def _supplies(scene: Scene) -> Iterator[Finding]:
+    by_device: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for supply in scene.supplies:
+        by_device[supply.device, supply.rack].append(supply.name)
+    for (device, rack), names in by_device.items():
+        what = f"Power supply {names[0]} failed" if len(names) == 1 else f"{len(names)} power supplies failed"
+        racks = (rack,) if rack else ()
+        place = _rack_place(scene, rack)
+        yield Finding("supply_lost", device, 2, f"{what} in {device}", place, "redundancy lost", racks)
+
+
+def _bits(scene: Scene) -> Iterator[Finding]:
+    by_device: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for bit in scene.bits:
+        by_device[bit.device, bit.rack].append(bit.name)
+    for (device, rack), names in by_device.items():
+        title = f"{device} reports {names[0]}" if len(names) == 1 else f"{device} reports {len(names)} alarms"
+        racks = (rack,) if rack else _cooled(scene, device)
+        place = _rack_place(scene, rack)
+        yield Finding("device_alarm", device, 3, title, place, ", ".join(names[:3]), racks)
+
+
+def _storms(scene: Scene) -> Iterator[Finding]:
+    by_switch: dict[str, list[str]] = defaultdict(list)
+    for storm in scene.storms:
+        if storm.frames_per_second > scene.settings.alarms.pfc_frames_per_second:
+            by_switch[storm.device].append(storm.interface)
+    for device, ports in by_switch.items():
+        where = f"{device} {ports[0]}" if len(ports) == 1 else f"{len(ports)} ports of {device}"
+        behind = sum(host.gpus for host in scene.hosts if host.name in scene.uplinks.get(device, ()))
+        yield Finding("pfc_storm", device, 3, f"PFC storm on {where}", "Fabric", _gpus(behind) if behind else "")
+
+
+def _targets(scene: Scene) -> Iterator[Finding]:
+    pue, aim = scene.numbers["pue"].value, scene.settings.targets.pue
+    if pue is not None and aim is not None and pue > aim:
+        yield Finding("pue_high", "site", 3, f"PUE {pue:.2f} above its target of {aim:.2f}", "Site", "energy cost")
+    yielded, goal = scene.numbers["tokens_per_joule_it"].value, scene.settings.targets.tokens_per_joule_it
+    if yielded is not None and goal is not None and yielded < goal:
+        title = f"Tokens per watt {yielded:.2f} below the target of {goal:.2f}"
+        yield Finding("efficiency_low", "site", 3, title, "Site", "energy cost")
+
+
+_RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    _leak,
+    _rack_power,
+    _gpu_lost,
+    _throttled,
+    _coolant,
+    _flow,
+    _supplies,
+    _bits,
+    _idle,
+    _rack_telemetry,
+    _device_silent,
+    _leak_sensor,
+    _storms,
+    _targets,
+)

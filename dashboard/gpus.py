@@ -1,0 +1,166 @@
+"""What the GPUs do now: signals for the idle state machine, throttling, the cells of the floor."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dashboard import idle
+from dashboard.kpis.windows import Bools, Floats, increase, last, live, mean, newest, tally
+from dashboard.numbers import output_samples
+from dashboard.places import Places
+from dashboard.settings import DashboardSettings
+from dashboard.tables import Tables
+
+#: clocks event reasons that slow a board for heat or by an external brake: 0x8, 0x20, 0x40, 0x80 (NVML)
+THROTTLE_MASK = 0xE8
+#: share of time slowed down from which a board is throttled
+THROTTLE_SHARE = 0.01
+#: tokens of the last so many seconds tell that an engine works
+TOKEN_SECONDS = 30.0
+
+CELL_IDLE, CELL_THROTTLED, CELL_LOST, CELL_NO_DATA, CELL_FREE = 200, 210, 220, 240, 250
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One element per GPU series."""
+
+    signals: idle.Signals
+    verdicts: idle.Verdicts
+    throttled: Bools
+    #: mean board power; NaN where unknown
+    watts: Floats
+
+
+def limits(settings: DashboardSettings) -> idle.Limits:
+    """Return the state machine's limits from the settings. Units: s, ratios."""
+    hold = settings.idle.hold
+    named = {name: getattr(hold, name).total_seconds() for name in type(hold).model_fields}
+    named["light"] = settings.idle.grace.total_seconds()
+    return idle.Limits(
+        hold=tuple(named.get(state, 0.0) for state in idle.STATES),
+        grace=settings.idle.grace.total_seconds(),
+        leave=settings.idle.leave.total_seconds(),
+        parked_power=settings.idle.parked_power_ratio,
+        working_power=settings.idle.working_power_ratio,
+        bare_power=settings.idle.bare_power_ratio,
+    )
+
+
+def observe(tables: Tables, verdicts: idle.Verdicts) -> Fleet:
+    """Return what the GPUs do now, and the verdicts after it."""
+    gpu, now = tables.gpu, tables.now
+    presence = gpu.presence()
+    since = now - max(tables.settings.idle.window.total_seconds(), 1.0)
+
+    def level(name: str) -> Floats:
+        return mean(gpu.samples(name), since, now)
+
+    watts, utilization, active = level("power_watts"), level("utilization_ratio"), level("sm_active_ratio")
+    lost = gpu.samples("lost")
+    tokens, running, waiting = _engines(tables)
+    signals = idle.Signals(
+        live=live(presence, now),
+        lost=(last(lost) == 1) & (newest(lost) >= newest(presence)),
+        activity=np.where(np.isnan(active), utilization, active),
+        utilization=utilization,
+        tensor=level("tensor_active_ratio"),
+        dram=level("dram_active_ratio"),
+        power=watts / last(gpu.samples("power_limit_watts")),
+        processes=last(gpu.samples("process_count")),
+        memory_bytes=last(gpu.samples("memory_used_bytes")),
+        assigned=assigned(tables),
+        tokens=tokens,
+        running=running,
+        waiting=waiting,
+    )
+    after = idle.evaluate(verdicts, signals, limits(tables.settings), now)
+    return Fleet(signals, after, _throttled(tables) & signals.live, watts)
+
+
+def _engines(tables: Tables) -> tuple[Floats, Floats, Floats]:
+    """Return tokens per second, running and waiting requests of each GPU's host; NaN where no engine reports."""
+    inference, host, now = tables.inference, tables.engine_host, tables.now
+    count = len(tables.places.hosts)
+    heard = live(inference.presence(), now) & (host >= 0)
+    rates = increase(output_samples(inference), now - TOKEN_SECONDS, now).amount / TOKEN_SECONDS
+    columns = (rates, last(inference.samples("requests_running")), last(inference.samples("requests_waiting")))
+    engines = tally(host[heard], np.ones(int(heard.sum())), count)
+
+    def per_gpu(values: Floats) -> Floats:
+        sums = np.where(engines > 0, tally(host[heard], np.nan_to_num(values[heard]), count), np.nan)
+        return np.append(sums, np.nan)[tables.places.host]
+
+    tokens, running, waiting = (per_gpu(values) for values in columns)
+    return tokens, running, waiting
+
+
+def assigned(tables: Tables) -> Bools:
+    """Return which GPUs have a workload: by their own tags; where no GPU of a host has tags, by an engine there."""
+    tags, host, count = tables.gpu.tags, tables.places.host, len(tables.places.hosts)
+    own = np.zeros(tables.gpu.count, dtype=bool)
+    for tag in ("pod", "deployment"):
+        own |= (tags[tag] != "") & (tags[tag] != "-")
+    placed = host >= 0
+    tagged = np.append(tally(host[placed], own[placed], count) > 0, False)
+    served = np.zeros(count + 1, dtype=bool)
+    served[tables.engine_host[tables.engine_host >= 0]] = True
+    told: Bools = own | (served[host] & ~tagged[host])
+    return told
+
+
+def _throttled(tables: Tables) -> Bools:
+    """Return which boards heat or brake slowed over the window: 1 % of the time, or with the reason set throughout."""
+    gpu, now = tables.gpu, tables.now
+    start = now - tables.window_seconds
+    spent = np.zeros(gpu.count)
+    for name in ("throttle_thermal_seconds_total", "throttle_brake_seconds_total"):
+        slowed = increase(gpu.samples(name), start, now)
+        spent += np.where(slowed.covered > 0, slowed.amount / np.maximum(slowed.covered, 1e-9), 0.0)
+    mask = gpu.samples("clock_event_mask")
+    slow = (mask.values.astype(np.int64) & THROTTLE_MASK) != 0
+    inside = mask.times > start
+    seen = tally(mask.series[inside], np.ones(int(inside.sum())), gpu.count)
+    always = tally(mask.series[inside], slow[inside], gpu.count)
+    throttled: Bools = (spent > THROTTLE_SHARE) | ((seen > 1) & (always == seen))
+    return throttled
+
+
+def cells(places: Places, fleet: Fleet) -> bytes:
+    """Return one byte per cell: 0-100 busy percent, or what is the matter (contract: docs/contracts.md section 3)."""
+    activity = np.nan_to_num(fleet.signals.activity)
+    byte = np.clip(np.rint(100 * activity), 0, 100).astype(np.uint8)
+    state = fleet.verdicts.state
+    byte[idle.is_idle(state)] = CELL_IDLE
+    byte[state == idle.UNALLOCATED] = CELL_FREE
+    byte[fleet.throttled] = CELL_THROTTLED
+    byte[state == idle.UNKNOWN] = CELL_NO_DATA
+    byte[state == idle.LOST] = CELL_LOST
+    return np.append(byte, np.uint8(CELL_NO_DATA))[places.series].tobytes()
+
+
+def idle_list(tables: Tables, fleet: Fleet) -> list[dict[str, Any]]:
+    """Return the idle GPUs in the order of their cells, each with its evidence."""
+    places, state = tables.places, fleet.verdicts.state
+    sure = idle.confidence(fleet.signals)
+    rows = places.series[places.series >= 0]
+    return [
+        {
+            "gpu": places.layout.gpus[cell],
+            "rack": places.layout.racks[cell],
+            "host": places.layout.hosts[cell],
+            "state": idle.STATES[state[row]],
+            "since": round(float(fleet.verdicts.since[row]), 3),
+            "reason": idle.reason(int(state[row]), fleet.signals, int(row)),
+            "confidence": float(sure[row]),
+        }
+        for row in rows[idle.is_idle(state[rows])].tolist()
+        for cell in (int(places.cell[row]),)
+    ]
+
+
+def state_counts(places: Places, fleet: Fleet) -> dict[str, int]:
+    """Return how many cells are in each state; a GPU that was never seen is unknown."""
+    states = np.append(fleet.verdicts.state, idle.UNKNOWN)[places.series]
+    return idle.count(states)

@@ -1,0 +1,187 @@
+"""The producer: one thread makes one snapshot per tick for all browsers, another the history; both keep ready bytes."""
+
+import gzip
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import orjson
+
+from dashboard import history, snapshot
+from dashboard.settings import DashboardSettings
+from dashboard.site import Site, read_site
+from storage.store import Store, StoreError
+
+logger = logging.getLogger(__name__)
+
+HISTORY_SECONDS = 20.0
+SITE_SECONDS = 30.0
+#: a snapshot older than this is none. Units: s
+READY_SECONDS = 10.0
+#: bodies above this are compressed for speed, not for size. Units: bytes
+LARGE = 100_000
+#: the producer leaves at least this share of a core to others
+_REST = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One answer, ready to be sent; `etag` without quotes."""
+
+    seq: int
+    etag: str
+    body: bytes
+    gzipped: bytes
+
+
+class Live:
+    """What the browsers see now. `start` begins the threads, `close` ends them; every method is safe in any thread.
+
+    While the store does not answer, the last snapshot stays and grows old, and `problem` says why.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: DashboardSettings,
+        stats: Callable[[], Mapping[str, float]] = dict,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`stats`: what the collecting side tells of itself, name -> number; `clock`: epoch seconds."""
+        self.settings = settings
+        self.stats = stats
+        self.snapshot: Payload | None = None
+        self.history: Payload | None = None
+        self._store, self._clock = store, clock
+        self._boot = secrets.token_hex(4)
+        self._build = _version()
+        self._site: tuple[float, Site] | None = None
+        self._last: snapshot.Snapshot | None = None
+        self._hour: history.History | None = None
+        self._idle: deque[tuple[float, float]] = deque(maxlen=int(3600 / settings.tick.total_seconds()) + 1)
+        self._error = ""
+        self._ticks = self._failures = 0
+        self._cost = self._cpu_total = 0.0
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to make snapshots and the history."""
+        tick = self.settings.tick.total_seconds()
+        for name, work, seconds in (("snapshot", self.tick, tick), ("history", self.tick_history, HISTORY_SECONDS)):
+            thread = threading.Thread(target=self._repeat, args=(work, seconds), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """End the threads and wait for them; calling it again does nothing."""
+        self._stop.set()
+        while self._threads:
+            self._threads.pop().join()
+
+    def tick(self) -> None:
+        """Make one snapshot now. An error of the store is kept in `problem` and logged when it is new."""
+        began, cpu = time.monotonic(), time.thread_time()
+        try:
+            made = self._make(self._clock())
+        except StoreError as e:
+            self._failures += 1
+            self._fail(str(e))
+            return
+        self._fail("")
+        self._last = made
+        tick = max(self.settings.tick.total_seconds(), self._cost / _REST)
+        self.snapshot = self._pack(snapshot.to_json(made, self._build, tick), made.seq, "s")
+        idle = made.numbers["gpus_idle"].value
+        if idle is not None:
+            self._idle.append((made.time, idle))
+        self._ticks += 1
+        self._cost = time.monotonic() - began
+        self._cpu_total += time.thread_time() - cpu
+
+    def tick_history(self) -> None:
+        """Make the history now. While the store does not answer the last one stays."""
+        site = self._site[1] if self._site else None
+        if site is None:
+            return
+        now, real = self._clock(), bool(self._last and self._last.data_time is not None and not self._last.synthetic)
+        try:
+            self._hour = history.update(self._store, site, self._hour, now, tuple(self._idle), real=real)
+        except StoreError as e:
+            logger.debug("history: %s", e)
+            return
+        self.history = self._pack(history.to_json(self._hour), int(now), "h")
+
+    @property
+    def problem(self) -> str:
+        """Return why the live view is not to be trusted, "" while it is."""
+        if self._error:
+            return self._error
+        if self._last is None:
+            return "no snapshot yet"
+        age = self._clock() - self._last.time
+        limit = max(READY_SECONDS, 3 * self.settings.tick.total_seconds())
+        return f"the newest snapshot is {age:.1f} s old" if age > limit else ""
+
+    def numbers(self) -> dict[str, float]:
+        """Return what the producer tells of itself. Units are in the names."""
+        last = self._last
+        own = {
+            "snapshot_age_seconds": self._clock() - last.time if last else None,
+            "data_age_seconds": self._clock() - last.data_time if last and last.data_time else None,
+            "tick_seconds": self.settings.tick.total_seconds(),
+            "build_seconds": self._cost,
+            "build_cpu_seconds_total": self._cpu_total,
+            "snapshots_total": float(self._ticks),
+            "snapshot_failures_total": float(self._failures),
+            "snapshot_bytes": float(len(self.snapshot.body)) if self.snapshot else None,
+            "gpus": float(len(last.layout.gpus)) if last else None,
+            "alarms": float(len(last.alarms)) if last else None,
+        }
+        return {name: value for name, value in own.items() if value is not None}
+
+    def _make(self, now: float) -> snapshot.Snapshot:
+        if self._site is None or now - self._site[0] >= SITE_SECONDS:
+            read = read_site(self._store)
+            # The same object while nothing changed: what was derived from it is kept.
+            known = self._site[1] if self._site and self._site[1] == read else read
+            self._site = (now, known)
+        return snapshot.build(self._store, self._site[1], self.settings, self._last, now)
+
+    def _fail(self, reason: str) -> None:
+        if reason and not self._error:
+            logger.warning("snapshot: %s", reason)
+        elif self._error and not reason:
+            logger.info("snapshot: the store answers again")
+        self._error = reason
+
+    def _pack(self, content: Mapping[str, Any], seq: int, kind: str) -> Payload:
+        body = orjson.dumps(content)
+        zipped = gzip.compress(body, 1 if len(body) > LARGE else 6, mtime=0)
+        return Payload(seq, f"{kind}{self._boot}-{seq}", body, zipped)
+
+    def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+        """Call `work` every so many seconds; what takes long is called less often, never twice in a row."""
+        while not self._stop.is_set():
+            began = time.monotonic()
+            work()
+            cost = time.monotonic() - began
+            if self._stop.wait(max(seconds - cost, cost * (1 / _REST - 1)) if self._ready(work) else 0.2):
+                return
+
+    def _ready(self, work: Callable[[], None]) -> bool:
+        """Return whether the first result is there; until then we look more often."""
+        return work == self.tick or self.history is not None
+
+
+def _version() -> str:
+    try:
+        return version("tokenwatt")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,74 @@
+"""What browser tests hold in hand: a running demo, and a page with what went wrong in it."""
+
+import re
+import selectors
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Page
+from services import until
+
+START_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A running `tokenwatt demo`."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+def announced(process: subprocess.Popen[str]) -> str:
+    """Return the address that the program prints once it listens."""
+    assert process.stdout is not None
+    said = ""
+    deadline = time.monotonic() + START_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while time.monotonic() < deadline and process.poll() is None:
+            if not selector.select(timeout=1):
+                continue
+            said += process.stdout.readline()
+            if found := re.search(r"http://[\w.]+:\d+", said):
+                return found.group()
+    pytest.fail(f"tokenwatt demo printed no address in {START_SECONDS} s: {said!r}")
+
+
+def answers(url: str) -> bool:
+    """Return whether the server answers with 200."""
+    try:
+        with urlopen(url, timeout=5) as response:  # our own loopback address
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@dataclass(slots=True)
+class Watched:
+    """A page and what went wrong in it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def state(self) -> str:
+        """Return live, stale, lost or connecting."""
+        return str(self.page.evaluate("document.documentElement.dataset.live"))
+
+    def numbers(self) -> list[str]:
+        """Return the values of the tiles as they are read."""
+        return self.page.locator(".tile .number").all_inner_texts()
+
+    def open(self, url: str, *, tiles: int = 4) -> None:
+        """Open a page and wait until it is live and its tiles hold numbers."""
+        self.page.goto(url)
+        until(lambda: self.state() == "live", 60, f"{url} to be live")
+        until(lambda: sum(text != "—" for text in self.numbers()) >= tiles, 90, f"numbers on {url}")
+
+
+Opener = Callable[..., Watched]

@@ -1,0 +1,173 @@
+"""The demo's proof, against the real control server and a page that answers as the dashboard does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from collectors.simulator.check import EXPECTED, CheckError, Row, check
+from collectors.simulator.control import start_control
+from collectors.simulator.factory import Factory
+from collectors.simulator.layout import build_layout
+
+START = 1_760_000_000.0
+SINCE, UNTIL = START + 12.4, START + 72.4
+
+
+class Page:
+    """A dashboard's `/readyz` and `/api/v1/snapshot`, whose numbers a test may bend."""
+
+    def __init__(self, snapshot: dict[str, Any]) -> None:
+        self.snapshot = snapshot
+        self.refusals = 0
+        self.url = ""
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            return web.Response(status=503, text="no data yet")
+        return web.Response(text="ok")
+
+    async def get(self, _: web.Request) -> web.Response:
+        return web.json_response(self.snapshot)
+
+
+def number(value: float | None, why: str = "") -> dict[str, Any]:
+    return {"value": value, "from": SINCE, "to": UNTIL, "why": why}
+
+
+def true_snapshot(factory: Factory) -> dict[str, Any]:
+    """Return the snapshot of a dashboard that makes no error, worked out from the factory's own counters."""
+    truth = factory.truth(SINCE, UNTIL)
+    joules = {
+        "gpu_board": truth.gpu_board_joules,
+        "node": truth.node_joules,
+        "rack": truth.rack_joules,
+        "it": truth.it_joules,
+        "facility": truth.facility_joules,
+    }
+    numbers = {f"{boundary}_watts": number(energy / 60.0) for boundary, energy in joules.items()}
+    numbers |= {f"tokens_per_joule_{boundary}": number(truth.output_tokens / e) for boundary, e in joules.items()}
+    numbers["output_tokens_per_second"] = number(truth.output_tokens / 60.0)
+    numbers["input_tokens_per_second"] = number(truth.input_tokens / 60.0)
+    numbers["coolant_heat_watts"] = number(truth.coolant_heat_joules / 60.0)
+    numbers["pue"] = number(truth.facility_joules / truth.it_joules)
+    idle = [{"gpu": item["gpu"], "state": item["state"]} for item in factory.idle()]
+    return {"numbers": numbers, "idle": {"gpus": [*idle, {"gpu": "GPU-light", "state": "light"}]}}
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[tuple[Page, str]]:
+    factory = Factory(build_layout(64), seed=1, start=START)
+    factory.advance(START + 60)
+    factory.advance(START + 80)
+    control = await start_control(factory, lambda: START + 80)
+    page = Page(true_snapshot(factory))
+    app = web.Application()
+    app.router.add_get("/readyz", page.readyz)
+    app.router.add_get("/api/v1/snapshot", page.get)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    page.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield page, control.url
+    await runner.cleanup()
+    await control.close()
+
+
+async def run(page: Page, control: str, **options: float) -> tuple[dict[str, Row], bool]:
+    rows, ok = await asyncio.to_thread(check, page.url, control, **({"seconds": 0.0} | options))
+    return {row.quantity: row for row in rows}, ok
+
+
+async def test_true_numbers_pass(site: tuple[Page, str]) -> None:
+    rows, ok = await run(*site)
+    assert ok
+    assert rows.keys() == {*EXPECTED, "idle_gpus"}
+    assert all(row.error == pytest.approx(0.0, abs=1e-6) for row in rows.values())
+    assert rows["idle_gpus"].truth == 16
+
+
+def bend(name: str, factor: float) -> Callable[[dict[str, Any]], None]:
+    def apply(snapshot: dict[str, Any]) -> None:
+        snapshot["numbers"][name]["value"] *= factor
+
+    return apply
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+async def test_an_error_of_more_than_one_percent_fails(site: tuple[Page, str], name: str) -> None:
+    page, control = site
+    bend(name, 1.009)(page.snapshot)
+    rows, ok = await run(page, control)
+    assert ok
+    assert rows[name].error == pytest.approx(0.009, abs=1e-5)
+    bend(name, 1.012 / 1.009)(page.snapshot)
+    rows, ok = await run(page, control)
+    assert not ok
+    assert [row.quantity for row in rows.values() if not row.ok] == [name]
+
+
+async def test_a_withheld_number_fails_but_for_nodes_that_nobody_measures(site: tuple[Page, str]) -> None:
+    page, control = site
+    numbers = page.snapshot["numbers"]
+    numbers["node_watts"] = number(None, "no node meter")
+    del numbers["tokens_per_joule_node"]
+    rows, ok = await run(page, control)
+    assert ok
+    assert "node_watts" not in rows
+    numbers["it_watts"] = number(None, "coverage 0.4")
+    del numbers["pue"]
+    rows, ok = await run(page, control)
+    assert not ok
+    assert rows["it_watts"].note == "withheld: coverage 0.4"
+    assert rows["pue"].note == "withheld: not in the snapshot"
+    assert rows["pue"].shown is None
+    assert rows["pue"].truth is None
+
+
+async def test_idle_gpus_must_be_the_same_ones(site: tuple[Page, str]) -> None:
+    page, control = site
+    gpus = page.snapshot["idle"]["gpus"]
+    missed = gpus[0]["gpu"]
+    gpus[0] = {"gpu": "GPU-busy", "state": "parked"}
+    rows, ok = await run(page, control)
+    assert not ok
+    assert rows["idle_gpus"].note == f"missing: {missed}; extra: GPU-busy"
+    assert (rows["idle_gpus"].shown, rows["idle_gpus"].truth) == (16, 16)
+    assert not rows["idle_gpus"].ok
+
+
+async def test_waits_for_a_dashboard_that_is_not_ready_yet(site: tuple[Page, str]) -> None:
+    page, control = site
+    page.refusals = 2
+    _, ok = await run(page, control)
+    assert ok
+
+
+async def test_gives_up_with_the_dashboards_own_reason(site: tuple[Page, str]) -> None:
+    page, control = site
+    page.refusals = 1_000
+    with pytest.raises(CheckError, match=r"readyz: not ready within 1 s: status 503: 'no data yet'"):
+        await run(page, control, timeout_seconds=1.0)
+
+
+async def test_says_what_is_missing_in_an_answer(site: tuple[Page, str]) -> None:
+    page, control = site
+    page.snapshot = {"numbers": {}}
+    with pytest.raises(CheckError, match="not as agreed: KeyError"):
+        await run(page, control)
+
+
+async def test_says_why_the_truth_is_not_told(site: tuple[Page, str]) -> None:
+    page, control = site
+    page.snapshot["numbers"]["pue"]["from"] = START - 100
+    with pytest.raises(CheckError, match=r"status 400: .*no truth from"):
+        await run(page, control)
+
+
+async def test_says_that_nobody_listens() -> None:
+    with pytest.raises(CheckError, match=r"127\.0\.0\.1:9/readyz: not ready within 0 s"):
+        await asyncio.to_thread(check, "http://127.0.0.1:9", "http://127.0.0.1:9", seconds=0.0, timeout_seconds=0.0)

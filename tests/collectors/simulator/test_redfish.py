@@ -1,0 +1,166 @@
+"""CDUs over Redfish: our collector against the simulator's web servers."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import aiohttp
+import pytest
+from devices import target_of
+from wire import tapped
+
+from collectors import redfish as collector
+from collectors.collector import CollectError, Collector, DeviceRefusedError, PollResult
+from collectors.profile import load_profile
+from collectors.simulator import redfish as simulator
+from collectors.simulator.factory import Factory
+from collectors.simulator.layout import build_layout
+from collectors.simulator.service import Device, Service
+from storage.point import Point
+
+START = 1_760_000_000.0
+SESSIONS = "/redfish/v1/SessionService/Sessions"
+REQUEST_LINE = re.compile(rb"([A-Z]+) (/\S*) HTTP/1\.1\r\n")
+
+
+@dataclass(slots=True)
+class Site:
+    """A factory whose clock stands still, and its Redfish servers."""
+
+    factory: Factory
+    service: Service = field(init=False)
+    opened: list[Collector] = field(default_factory=list)
+
+    @property
+    def device(self) -> Device:
+        return self.service.devices[0]
+
+    @property
+    def index(self) -> int:
+        return next(i for i, cdu in enumerate(self.factory.layout.cdus) if cdu.name == self.device.name)
+
+    def open(self, **changes: object) -> Collector:
+        target = replace(target_of(self.device, timeout=timedelta(seconds=2)), **changes)  # type: ignore[arg-type]
+        made = collector.open_collector(target, load_profile("redfish_cdu"))
+        self.opened.append(made)
+        return made
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    made = Site(Factory(build_layout(64), seed=1, start=START))
+    made.service = await simulator.start(made.factory, lambda: START)
+    yield made
+    for each in made.opened:
+        await each.aclose()
+    await made.service.close()
+
+
+def of(result: PollResult, measurement: str, **tags: str) -> Point:
+    found = [p for p in result.points if p.measurement == measurement and tags.items() <= p.tags.items()]
+    assert len(found) == 1, (measurement, tags, len(found))
+    return found[0]
+
+
+async def test_a_cdu_says_what_the_factory_knows_to_the_last_decimal_it_shows(site: Site) -> None:
+    result = await site.open().poll(1)
+    cdus, index = site.factory.state.cdus, site.index
+    assert result.missing == ()
+    assert result.rejected == ()
+    for loop in ("fws", "tcs"):
+        here = {"kind": "cdu", "loop": loop}
+        for point in ("supply", "return"):
+            read = of(result, "coolant", point=point, **here).fields
+            celsius = float(getattr(cdus, f"{loop}_{point}_celsius")[index])
+            pascals = float(getattr(cdus, f"{loop}_{point}_pascals")[index])
+            assert read["temperature_celsius"] == pytest.approx(celsius, abs=0.0005)
+            assert read["pressure_pascals"] == pytest.approx(pascals, abs=5.0)
+        [whole] = [
+            p.fields for p in result.points if p.tags.get("loop") == loop and not {"point", "pump"} & p.tags.keys()
+        ]
+        flow = float(getattr(cdus, f"{loop}_flow_liters_per_second")[index])
+        assert whole["flow_liters_per_second"] == pytest.approx(flow, abs=0.005 / 60 * 1.001)
+        assert whole["heat_reported_watts"] == pytest.approx(float(cdus.heat_watts[index]), abs=0.5)
+        # 0.001 K at both ends of 8 K or more, and 0.005 L/min of 30: within 0.03 %
+        assert whole["heat_watts"] == pytest.approx(float(cdus.heat_watts[index]), rel=5e-4)
+    for pump in range(2):
+        read = of(result, "coolant", pump=str(pump + 1)).fields
+        assert read["pump_speed_ratio"] == pytest.approx(float(cdus.pump_ratio[index, pump]), abs=5.1e-5)
+        assert read["pump_speed_rpm"] == pytest.approx(float(cdus.pump_rpm[index, pump]), abs=0.5)
+        assert read["pump_state"] == 1
+    power = of(result, "power", circuit="total", side="input", kind="cdu").fields["active_watts"]
+    assert power == pytest.approx(float(cdus.power_watts[index]), abs=0.005)
+    assert of(result, "leak", detector="Moisture").fields["state"] == 0
+
+
+async def test_leak_and_pump_faults_reach_the_next_poll(site: Site) -> None:
+    cdu = site.open()
+    await cdu.poll(1)
+    for kind in ("leak", "pump_lost"):
+        site.factory.faults.inject(kind, site.device.name, START, None)
+    site.factory.advance(START + 1.0)
+    result = await cdu.poll(2)
+    assert of(result, "leak", detector="Moisture").fields["state"] == 2
+    assert of(result, "coolant", pump="1").fields["pump_state"] == 2
+
+
+async def test_nothing_but_the_own_session_is_written(site: Site) -> None:
+    async with tapped(int(target_of(site.device).address.rpartition(":")[2])) as wire:
+        cdu = site.open(address=f"127.0.0.1:{wire.port}")
+        await cdu.poll(1)
+        await cdu.poll(2)
+        await cdu.aclose()
+        requests = [found for sent in wire.sent for found in REQUEST_LINE.findall(bytes(sent))]
+        assert len(wire.sent) <= 2
+    writes = {request for request in requests if request[0] != b"GET"}
+    assert writes == {(b"POST", SESSIONS.encode()), (b"DELETE", f"{SESSIONS}/1".encode())}
+    assert len(requests) > 20
+
+
+async def test_a_silent_cdu_fails_and_comes_back(site: Site) -> None:
+    cdu = site.open()
+    await cdu.poll(1)
+    site.factory.silent.add(site.device.name)
+    with pytest.raises(DeviceRefusedError, match=rf"{site.device.name} 127\.0\.0\.1:\d+: GET /redfish/v1"):
+        await cdu.poll(2)
+    site.factory.silent.clear()
+    assert (await cdu.poll(3)).missing == ()
+
+
+async def test_a_slow_cdu_gives_what_came_in_time(site: Site) -> None:
+    cdu = site.open(timeout=timedelta(seconds=1))
+    await cdu.poll(1)
+    site.factory.slow[site.device.name] = 2.0
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(CollectError, match="timeout"):
+        await cdu.poll(2)
+    assert asyncio.get_running_loop().time() - started < 1.5
+
+
+async def test_a_restarted_server_is_found_again(site: Site) -> None:
+    async with tapped(int(target_of(site.device).address.rpartition(":")[2])) as wire:
+        cdu = site.open(address=f"127.0.0.1:{wire.port}")
+        await cdu.poll(1)
+        await wire.pull()
+        with pytest.raises(DeviceRefusedError):
+            await cdu.poll(2)
+        await wire.plug()
+        assert (await cdu.poll(3)).points
+        await cdu.aclose()
+
+
+async def test_strangers_see_the_root_only_and_change_nothing(site: Site) -> None:
+    address = target_of(site.device).address
+    async with aiohttp.ClientSession(f"http://{address}") as session:
+        for method, path, status in (
+            ("GET", "/redfish/v1/", 200),
+            ("GET", "/redfish/v1/ThermalEquipment/CDUs/1", 401),
+            ("POST", SESSIONS, 401),
+            ("PATCH", "/redfish/v1/ThermalEquipment/CDUs/1/Pumps/1", 405),
+            ("DELETE", f"{SESSIONS}/99", 404),
+        ):
+            body = {"UserName": "monitor", "Password": "guess"} if method == "POST" else None
+            async with session.request(method, path, json=body) as answer:
+                assert answer.status == status, (method, path)

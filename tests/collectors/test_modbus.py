@@ -1,0 +1,318 @@
+"""The Modbus collector against pymodbus' own server, and against servers that break the protocol."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from pymodbus.pdu import ModbusPDU
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from collectors import modbus
+from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, PollResult, ProtocolError, Target
+from collectors.modbus_client import Address, Connection, decode, parse_address
+from collectors.profile import Derived, Group, PointSpec, Profile, load_profile
+from storage.config import ConfigError
+from storage.point import Point
+
+#: power-and-cooling.md section 8: one HPR supply, measured
+VECTOR: Mapping[int, int] = {79: 51405, 80: 6208, 82: 38955, 86: 507, 87: 39954, 88: 17728, 89: 18649, 69: 3520}
+
+
+class Bus:
+    """pymodbus' server with some units; what it was asked stands in `asked` as (unit, function, start, count)."""
+
+    def __init__(self, units: Mapping[int, Mapping[int, int]]) -> None:
+        self.asked: list[tuple[int, int, int, int]] = []
+        devices = [
+            SimDevice(unit, [SimData(n, values=v, datatype=DataType.REGISTERS) for n, v in table.items()])
+            for unit, table in units.items()
+        ]
+        self._server = ModbusTcpServer(devices, address=("127.0.0.1", 0), trace_pdu=self._trace)
+        self.port = 0
+
+    def _trace(self, is_sent: bool, pdu: ModbusPDU) -> ModbusPDU:
+        if not is_sent:
+            self.asked.append((pdu.dev_id, pdu.function_code, pdu.address, pdu.count))
+        return pdu
+
+    async def start(self) -> None:
+        await self._server.serve_forever(background=True)
+        assert isinstance(self._server.transport, asyncio.Server)
+        self.port = self._server.transport.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        await self._server.shutdown()
+
+
+@asynccontextmanager
+async def bus(units: Mapping[int, Mapping[int, int]]) -> AsyncIterator[Bus]:
+    made = Bus(units)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def target(port: int, **options: str) -> Target:
+    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2), options=options)
+
+
+def profile(*points: PointSpec, each: Mapping[str, object] | None = None, **more: object) -> Profile:
+    group = Group(each=each or {}, tags={"kind": "power_shelf", "circuit": "psu-{unit}"}, points=points)
+    own: dict[str, object] = {"model": "own", "kind": "power_shelf", "protocol": "modbus", "source": "this test"}
+    return Profile.model_validate(own | {"profile": "own", "groups": [group]} | more)
+
+
+def watts(register: int, side: str, **more: object) -> PointSpec:
+    return PointSpec.model_validate(
+        {"to": "power.active_watts", "at": f"holding:{register}", "tags": {"side": side}} | more
+    )
+
+
+def of(result: PollResult, measurement: str, **tags: str) -> Point:
+    found = [p for p in result.points if p.measurement == measurement and tags.items() <= p.tags.items()]
+    assert len(found) == 1, (measurement, tags, len(found))
+    return found[0]
+
+
+async def polled(port: int, what: Profile, **options: str) -> PollResult:
+    collector = modbus.open_collector(target(port, **options), what)
+    try:
+        return await collector.poll(1)
+    finally:
+        await collector.aclose()
+
+
+async def test_the_measured_vector_of_one_supply_decodes_to_its_known_values() -> None:
+    table = dict.fromkeys(range(52, 119), 0) | VECTOR
+    async with bus({208: table, 0: {0: 0}}) as server:
+        result = await polled(server.port, load_profile("ocp_hpr_shelf"))
+    output, input_ = (
+        of(result, "power", circuit="psu-208", side="output"),
+        of(result, "power", circuit="psu-208", side="input"),
+    )
+    assert output.fields["voltage_volts"] == pytest.approx(50.2002, abs=5e-5)
+    assert output.fields["current_amperes"] == 97.0
+    assert output.fields["active_watts"] == 4869.375
+    assert input_.fields["active_watts"] == 4994.25
+    assert input_.fields["voltage_volts"] == 277.0
+    assert input_.fields["current_amperes"] == pytest.approx(18.212, abs=5e-4)
+    assert input_.fields["power_factor_ratio"] == pytest.approx(0.9902, abs=5e-5)
+    assert of(result, "environment", point="psu-208-inlet").fields["temperature_celsius"] == 27.5
+    assert of(result, "power", circuit="total", side="input").fields["active_watts"] == 4994.25
+    assert of(result, "bus", pole="total").fields["voltage_volts"] == pytest.approx(50.2002, abs=5e-5)
+    # 59 of the 60 unit ids are not there; that is no fault of this shelf.
+    assert result.missing == ()
+
+
+async def test_neighbours_share_a_request_as_far_as_gap_and_span_allow() -> None:
+    points = [watts(number, side) for number, side in ((10, "a"), (14, "b"), (20, "c"), (21, "d"), (40, "e"))]
+    async with bus({1: dict.fromkeys(range(64), 7)}) as server:
+        await polled(server.port, profile(*points), gap="4")
+        wide = [(start, count) for *_, start, count in server.asked]
+        server.asked.clear()
+        await polled(server.port, profile(*points), gap="30", max_span="12")
+        narrow = [(start, count) for *_, start, count in server.asked]
+    assert wide == [(10, 5), (20, 2), (40, 1)]
+    assert narrow == [(10, 12), (40, 1)]
+
+
+async def test_a_refused_span_is_split_once_and_the_split_is_kept() -> None:
+    # Register 12 is not there: a read across it is refused although nobody wants it.
+    async with bus({1: {10: 1, 11: 2, 13: 4}}) as server:
+        what = profile(watts(10, "a"), watts(11, "b"), watts(13, "c"), watts(15, "d"))
+        collector = modbus.open_collector(target(server.port), what)
+        first = await collector.poll(1)
+        server.asked.clear()
+        second = await collector.poll(2)
+        await collector.aclose()
+    values = {p.tags["side"]: p.fields["active_watts"] for p in second.points}
+    assert values == {"a": 1.0, "b": 2.0, "c": 4.0}
+    assert len(first.points) == 3
+    assert [(start, count) for *_, start, count in server.asked] == [(10, 2), (13, 1)]
+    assert first.missing == ("unit 1 holding:15: illegal address",)
+    assert second.missing == ()
+
+
+async def test_the_first_address_that_the_unit_has_is_taken() -> None:
+    async with bus({1: {30: 5}}) as server:
+        spec = PointSpec(to="power.active_watts", at=("holding:10", "holding:20", "holding:30"))
+        result = await polled(server.port, profile(spec))
+    assert [p.fields for p in result.points] == [{"active_watts": 5.0}]
+    assert result.missing == ()
+
+
+async def test_a_supply_that_answered_once_and_is_gone_withholds_the_sum() -> None:
+    both = {208: {87: 800}, 209: {87: 1600}}
+    total = Derived(
+        to="power.active_watts", sum={"circuit": "psu-*", "side": "input"}, tags={"circuit": "total", "side": "input"}
+    )
+    each = {"units": [207, 208, 209], "probe": "holding:87"}
+    what = profile(watts(87, "input", frac_bits=3), each=each, derived=(total,))
+    async with bus(both) as server:
+        port = server.port
+        collector = modbus.open_collector(target(port), what)
+        result = await collector.poll(1)
+        assert of(result, "power", circuit="total").fields["active_watts"] == 300.0
+        assert result.missing == ()
+        del server._server.context.devices[209]  # type: ignore[union-attr]
+        result = await collector.poll(2)
+        await collector.aclose()
+    assert of(result, "power", circuit="psu-208").fields["active_watts"] == 100.0
+    assert not [p for p in result.points if p.tags.get("circuit") == "total"]
+    assert len(result.missing) == 1
+    assert result.missing[0].startswith("unit 209 holding:87: ")
+
+
+async def test_coils_and_discrete_inputs_give_bits() -> None:
+    async with bus({1: {0: 0b0000_0000_0000_0101}}) as server:
+        enum = {0: 0, 1: 2}
+        points = [
+            PointSpec(to="leak.state", at="discrete:0", enum=enum, tags={"detector": "a"}),
+            PointSpec(to="leak.state", at="coil:0", enum=enum, tags={"detector": "c"}),
+        ]
+        group = Group(points=tuple(points))
+        result = await polled(server.port, profile(points[0]).model_copy(update={"groups": (group,)}))
+        functions = {function for _, function, *_ in server.asked}
+    assert {p.tags["detector"]: p.fields["state"] for p in result.points} == {"a": 2, "c": 2}
+    assert functions == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("type_", "order", "registers", "value"),
+    [
+        ("u16", "big", [0xFFFE], 65534),
+        ("i16", "big", [0xFFFE], -2),
+        ("u32", "big", [1, 2], 65538),
+        ("u32", "little", [2, 1], 65538),
+        ("i32", "big", [0xFFFF, 0xFFFF], -1),
+        ("u64", "little", [4, 3, 2, 1], 0x0001_0002_0003_0004),
+        ("f32", "big", [0x4248, 0x0000], 50.0),
+        ("f32", "little", [0x0000, 0x4248], 50.0),
+        ("string", "little", [0x4C43, 0x5300], "LCS"),
+    ],
+)
+def test_types_decode(type_: str, order: str, registers: list[int], value: object) -> None:
+    address = parse_address("holding:0:2" if type_ == "string" else "holding:0", type_)
+    assert address.count == len(registers)
+    assert decode(registers, address, type_, order) == value
+
+
+@pytest.mark.parametrize("at", ["holding:65536", "holding:-1", "register:1", "holding:x", "holding:1:0"])
+def test_a_profile_with_an_address_that_cannot_be_is_refused_before_anything_is_sent(at: str) -> None:
+    spec = PointSpec(to="power.active_watts", at=at, type="string" if at.count(":") == 2 else "u16")
+    with pytest.raises(ConfigError, match=r"own\.yaml: groups\[0\]"):
+        modbus.open_collector(target(502), profile(spec))
+
+
+async def test_a_closed_port_is_told_as_refused() -> None:
+    async with bus({1: {0: 0}}) as server:
+        port = server.port
+    with pytest.raises(DeviceRefusedError, match=rf"dev-1 127\.0\.0\.1:{port}: connect"):
+        await polled(port, profile(watts(0, "a")))
+
+
+async def test_a_device_that_refuses_everything_gives_an_error_not_an_empty_success() -> None:
+    async with bus({0: {0: 0}}) as server:
+        with pytest.raises(CollectError, match=r"none of the 3 units 7 to 9 of profile own answers"):
+            await polled(server.port, profile(watts(87, "input"), each={"units": [7, 8, 9], "probe": "holding:87"}))
+
+
+Answering = Callable[[int, bytes], Awaitable[bytes | None]]
+
+
+@asynccontextmanager
+async def answering(answer: Answering) -> AsyncIterator[int]:
+    """Serve raw answers: `answer(unit, pdu)` gives the PDU to send back, or None for silence."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        try:
+            while True:
+                transaction, _, length, unit = struct.unpack(">HHHB", await reader.readexactly(7))
+                pdu = await answer(unit, await reader.readexactly(length - 1))
+                if pdu is not None:
+                    writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+        await server.wait_closed()
+
+
+async def test_an_answer_of_another_length_is_a_protocol_error() -> None:
+    async def short(unit: int, pdu: bytes) -> bytes:
+        return b"\x03\x02\x00\x01"  # one register, whatever was asked
+
+    async with answering(short) as port:
+        connection = Connection(target(port), 1.0)
+        await connection.open()
+        with pytest.raises(ProtocolError, match=r"unit 1 holding 10: asked function 3 for 2 values, .* with 1"):
+            await connection.read(1, Address(3, 10, 2), 1.0)
+        connection.close()
+
+
+async def test_one_silent_unit_costs_its_neighbours_no_value_and_is_left_alone_afterwards() -> None:
+    asked: list[int] = []
+
+    async def deaf(unit: int, pdu: bytes) -> bytes | None:
+        asked.append(unit)
+        return None if unit == 2 else b"\x03\x02\x00\x07"
+
+    async with answering(deaf) as port:
+        what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
+        collector = modbus.open_collector(target(port, timeout="50ms", retries="0"), what)
+        first = await collector.poll(1)
+        asked.clear()
+        second = await collector.poll(2)
+        await collector.aclose()
+    for result in (first, second):
+        assert {p.tags["circuit"] for p in result.points} == {"psu-1", "psu-3"}
+        assert len(result.missing) == 1
+    assert asked == [1, 3]
+
+
+async def test_a_device_that_accepts_and_never_answers_times_out_within_its_deadline() -> None:
+    async def nothing(unit: int, pdu: bytes) -> None:
+        return None
+
+    async with answering(nothing) as port:
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(DeviceTimeoutError, match=r"dev-1 127\.0\.0\.1:\d+: unit 1 holding 10: timeout"):
+            await polled(port, profile(watts(10, "input")), timeout="100ms")
+        assert asyncio.get_running_loop().time() - started < 2.0
+
+
+async def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
+    async def one(unit: int, pdu: bytes) -> bytes | None:
+        return b"\x03\x02\x00\x07" if unit in (1, 6) else None
+
+    total = Derived(to="power.active_watts", sum={"circuit": "psu-*"}, tags={"circuit": "total"})
+    what = profile(watts(10, "input"), each={"units": [1, 2, 3, 4, 5, 6], "probe": "holding:10"}, derived=(total,))
+    async with answering(one) as port:
+        # The time left allows some two silent units in each poll.
+        short = Target(
+            "dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=0.5), options={"timeout": "150ms"}
+        )
+        collector = modbus.open_collector(short, what)
+        first = await collector.poll(1)
+        assert {p.tags["circuit"] for p in first.points} == {"psu-1"}
+        assert "unit 6 holding:10: not asked yet" in first.missing
+        async with asyncio.timeout(10):
+            while (result := await collector.poll(2)).missing:
+                pass
+        await collector.aclose()
+    assert of(result, "power", circuit="total").fields == {"active_watts": 14.0}

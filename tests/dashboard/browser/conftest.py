@@ -1,0 +1,77 @@
+"""The real thing for a browser: a demo factory of 64 GPUs, and Debian's chromium."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from browsing import Demo, Opener, Watched, announced, answers
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from services import program, until
+
+ROOT = Path(__file__).parents[3]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    log = tmp_path_factory.mktemp("demo") / "stderr.log"
+    command = [sys.executable, "-m", "tokenwatt", "demo", "--gpus", "64", "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            url = announced(process)
+            until(lambda: answers(f"{url}/readyz") and answers(f"{url}/api/v1/history"), 90, f"{url} to be ready")
+            yield Demo(url, process)
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(program("chromium")), args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def watched(browser: Browser) -> Iterator[Opener]:
+    contexts: list[BrowserContext] = []
+
+    def make(width: int = 1920, height: int = 1080, scheme: str = "dark") -> Watched:
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        found = Watched(context.new_page())
+        found.page.on("console", lambda said: said.type == "error" and found.errors.append(said.text))
+        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+        found.page.on("request", lambda request: found.hosts.add(urlsplit(request.url).netloc))
+        return found
+
+    yield make
+    for context in contexts:
+        context.close()

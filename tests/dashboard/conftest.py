@@ -1,0 +1,25 @@
+"""Fixtures of the dashboard's tests: an empty store, and a small site of stated rates."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from plant import Plant
+
+from storage.duckdb import DuckDBStore
+
+
+@pytest.fixture
+def store() -> Iterator[DuckDBStore]:
+    """An empty store in memory."""
+    made = DuckDBStore(":memory:")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plant(store: DuckDBStore) -> Plant:
+    """The site of the class, with its inventory and no readings yet."""
+    made = Plant(store, float(int(time.time())))
+    made.inventory()
+    return made

@@ -1,0 +1,25 @@
+"""Targets of simulated devices, as site.yaml would make them."""
+
+from datetime import timedelta
+
+from collectors.address import parse_target_url
+from collectors.collector import Target
+from collectors.simulator.service import Device
+from storage.config import Secret
+
+
+def target_of(device: Device, *, timeout: timedelta = timedelta(seconds=10)) -> Target:
+    """Return the target that polls this device."""
+    url = parse_target_url(device.url)
+    return Target(
+        name=device.name,
+        protocol=url.protocol,
+        address=url.address,
+        profile=device.profile,
+        interval=timedelta(seconds=device.interval_seconds),
+        timeout=timeout,
+        username=url.username,
+        password=url.password or (Secret(device.password) if device.password else None),
+        priv_password=Secret(device.priv_password) if device.priv_password else None,
+        options=url.options,
+    )
