@@ -12,32 +12,34 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from socket import gethostname
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from collectors.collector import CollectError, PollResult, Target
 from collectors.inventory import Inventory, load_inventory
-from collectors.poller import identify, place
-from collectors.profile import PACKAGED, load_profile
+from collectors.poller import place
+from collectors.probe import find_profile, target_of
+from collectors.probe import probe as ask_once
+from collectors.process import Pollers
+from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
-from collectors.settings import CollectorsSettings, TargetSettings, build_targets, parse_target_url
+from collectors.settings import CollectorsSettings, build_targets
 from dashboard.live import Live
 from dashboard.settings import DashboardSettings
-from storage.config import ConfigError, InvalidValueError, load_yaml
+from storage.config import ConfigError, InvalidValueError, load_yaml, suggest
 from storage.lineprotocol import encode
 from storage.point import Point
-from storage.settings import BatchSettings, StorageSettings, open_store
+from storage.settings import StorageSettings, open_store
 from storage.store import Store, StoreError
 from storage.writer import Writer
 
@@ -53,6 +55,13 @@ err = Console(stderr=True)
 
 CONFIG_HELP = "the site's file; config/site.yaml is a commented sample"
 Config = Annotated[Path, typer.Option("--config", "-c", help=CONFIG_HELP)]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65_535, help="port to listen on, instead of dashboard.port; 0 picks one"),
+]
+Script = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="a YAML list of {at, kind, object, seconds}")
+]
 
 
 #: the section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
@@ -83,20 +92,22 @@ class Site(BaseModel):
 
 def main() -> None:
     """Run the command line and turn expected failures into a message and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for chatty in ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    # gRPC's C core writes a line for every server that goes away; the poller says it once.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _quiet()
+    # Until a server waits for it, SIGTERM unwinds as Ctrl-C does: children end, temporary folders go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except ConfigError as error:
         for problem in error.problems:
-            err.print(f"[red]error[/] {problem}", highlight=False, soft_wrap=True)
+            _complain(problem)
         sys.exit(2)
     except (CollectError, StoreError, OSError) as error:
-        err.print(f"[red]error[/] {error}", highlight=False, soft_wrap=True)
+        _complain(error)
         sys.exit(1)
+
+
+def _complain(what: object, word: str = "[red]error[/]") -> None:
+    err.print(f"{word} {escape(str(what))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,7 +127,7 @@ def check(file: Annotated[Path, typer.Argument(help=CONFIG_HELP)]) -> None:
     Example: `tokenwatt check config/site.yaml`
     """
     _site, fleet = _load(file)
-    out.print(f"{file}: ok, {len(fleet.targets)} targets", highlight=False)
+    out.print(f"{file}: ok, {len(fleet.targets)} targets", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -135,11 +146,11 @@ def probe(
     `tokenwatt probe modbus://10.0.0.9:502?profile=supermicro_scdu` · `tokenwatt probe nvml:// --format lp`
     """
     target, fleet = _probe_target(device, config, profile)
-    result = asyncio.run(_probe(target, fleet.folders, timeout))
+    result = asyncio.run(_probe(target, fleet.library, timeout))
     points = place(result.points, fleet.places)
     _PRINTERS[output](points)
     for what in (*result.missing, *result.rejected):
-        err.print(f"[yellow]missing[/] {what}", highlight=False, soft_wrap=True)
+        _complain(what, "[yellow]missing[/]")
     if not points:
         raise CollectError(f"{target.name}: the device answered, but gave no point")
 
@@ -150,9 +161,9 @@ def simulate(
         Path, typer.Option("--dir", help="where site.yaml, inventory.csv and control.json are written")
     ],
     gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same site and the same load")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")] = 1,
     speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
-    faults: Annotated[Path | None, typer.Option(help="a YAML list of {at, kind, object, seconds}")] = None,
+    faults: Script = None,
     storage: Annotated[Literal["duckdb", "influxdb"], typer.Option(help="the store that site.yaml names")] = "duckdb",
     child: Annotated[bool, typer.Option("--child", hidden=True, help="stop when standard input ends")] = False,
 ) -> None:
@@ -160,25 +171,31 @@ def simulate(
 
     Example: `tokenwatt simulate --dir /tmp/factory --gpus 64`
     """
+    from collectors.simulator.faults import ScriptError
     from collectors.simulator.site import simulate as play
 
     _multiple_of_eight(gpus)
-    asyncio.run(play(directory, gpus, seed, speed, faults, storage=_STORES[storage], child=child))
+    try:
+        asyncio.run(play(directory, gpus, seed, speed, faults, storage=_STORES[storage], child=child))
+    except ScriptError as error:
+        for mistake in str(error).splitlines():
+            _complain(mistake)
+        raise typer.Exit(2) from error
 
 
 @app.command()
 def up(
     config: Config = Path("config/site.yaml"),
     host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on, instead of dashboard.port; 0 picks one")] = None,
+    port: Port = None,
 ) -> None:
     """Run everything in one process: collectors, store and dashboard.
 
     Example: `tokenwatt up --config config/site.yaml`
     """
-    site, fleet = _load(config)
-    with _running(config, site, fleet) as live, _web(live, site, host, port):
-        _wait_for_signal()
+    site, _fleet = _load(config)
+    with _running(config, site) as live, _web(live, site, host, port) as url:
+        _wait_for_signal(_listening(url))
 
 
 @app.command()
@@ -188,34 +205,33 @@ def collect(config: Config = Path("config/site.yaml")) -> None:
     Example: `tokenwatt collect --config config/site.yaml`
     """
     site, fleet = _load(config)
-    with _store(config, site) as store, _collecting(store, site.storage.batch, fleet):
-        out.print(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops", highlight=False)
-        _wait_for_signal()
+    with _store(config, site) as store, _collecting(config, store, site):
+        _wait_for_signal(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops")
 
 
 @app.command()
 def serve(
     config: Config = Path("config/site.yaml"),
     host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on, instead of dashboard.port; 0 picks one")] = None,
+    port: Port = None,
 ) -> None:
     """Serve the dashboard from a store that others fill.
 
     Example: `tokenwatt serve --config config/site.yaml --port 8060`
     """
     site, _fleet = _load(config)
-    with _store(config, site) as store, _live(store, site, dict) as live, _web(live, site, host, port):
-        _wait_for_signal()
+    with _store(config, site) as store, _live(store, site, dict) as live, _web(live, site, host, port) as url:
+        _wait_for_signal(_listening(url))
 
 
 @app.command()
 def demo(
     gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port to listen on; 0 picks one")] = 8060,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same site and the same load")] = 1,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="port to listen on; 0 picks one")] = 8060,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")] = 1,
     speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
-    faults: Annotated[Path | None, typer.Option(help="a YAML list of {at, kind, object, seconds}")] = None,
+    faults: Script = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep the site and its data in DIR")] = None,
     check: Annotated[
         bool, typer.Option("--check", help="run headless, compare with the factory's own state, exit")
@@ -233,13 +249,22 @@ def demo(
         options += ["--faults", str(faults)] if faults else []
         stack.enter_context(_factory(directory, options))
         config = directory / "site.yaml"
-        site, fleet = _load(config)
-        live = stack.enter_context(_running(config, site, fleet))
+        site, _fleet = _load(config)
+        live = stack.enter_context(_running(config, site))
         url = stack.enter_context(_web(live, site, host, 0 if check else port))
         if check:
             _prove(url, directory, seconds)
         else:
-            _wait_for_signal()
+            _wait_for_signal(_listening(url))
+
+
+def _quiet() -> None:
+    """Log what changes, and let no library chatter."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for chatty in ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    # gRPC's C core writes a line for every server that goes away; the poller says it once.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _load(path: Path) -> tuple[Site, Fleet]:
@@ -253,7 +278,7 @@ def _load(path: Path) -> tuple[Site, Fleet]:
     def publish(time_ns: int) -> Sequence[Point]:
         return inventory.points(tags, time_ns)
 
-    return site, Fleet(targets, settings.folders, tags, inventory.places(), publish, settings.concurrency)
+    return site, Fleet(targets, Library(settings.folders), tags, inventory.places(), publish, settings.concurrency)
 
 
 def _multiple_of_eight(gpus: int) -> None:
@@ -271,25 +296,23 @@ def _store(config: Path, site: Site) -> Iterator[Store]:
 
 
 @contextmanager
-def _collecting(store: Store, settings: BatchSettings, fleet: Fleet) -> Iterator[Writer]:
-    """Poll the fleet into the store from a thread with its own event loop."""
-    writer = Writer(store, settings)
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    def work() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(Runtime(fleet, writer.put).run(stop))
-        loop.close()
-
-    thread = threading.Thread(target=work, name="collectors")
-    thread.start()
+def _collecting(config: Path, store: Store, site: Site) -> Iterator[Writer]:
+    """Poll the fleet into the store: pollers in a process of their own, so that no burst of answers delays the wall."""
+    writer = Writer(store, site.storage.batch)
+    pollers = Pollers(_poll_for_parent, config, writer.put)
+    pollers.start()
     try:
         yield writer
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+        pollers.close()
         writer.close()
+
+
+def _poll_for_parent(config: Path, give: Callable[[Sequence[Point]], None], stopped: asyncio.Event) -> Awaitable[None]:
+    """Return the coroutine that polls the site's fleet, in the pollers' own process."""
+    _quiet()
+    _site, fleet = _load(config)
+    return Runtime(fleet, give).run(stopped)
 
 
 @contextmanager
@@ -303,10 +326,10 @@ def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> It
 
 
 @contextmanager
-def _running(config: Path, site: Site, fleet: Fleet) -> Iterator[Live]:
+def _running(config: Path, site: Site) -> Iterator[Live]:
     with (
         _store(config, site) as store,
-        _collecting(store, site.storage.batch, fleet) as writer,
+        _collecting(config, store, site) as writer,
         _live(store, site, writer.stats) as live,
     ):
         yield live
@@ -314,7 +337,7 @@ def _running(config: Path, site: Site, fleet: Fleet) -> Iterator[Live]:
 
 @contextmanager
 def _web(live: Live, site: Site, host: str | None, port: int | None) -> Iterator[str]:
-    """Serve the dashboard in threads, print its address and yield it."""
+    """Serve the dashboard in threads and yield its address."""
     from waitress.server import TcpWSGIServer, create_server
     from waitress.wasyncore import close_all
 
@@ -325,13 +348,16 @@ def _web(live: Live, site: Site, host: str | None, port: int | None) -> Iterator
     dash = create_app(live, settings)
     channels: dict[int, Any] = {}
     number = settings.port if port is None else port
-    server = create_server(dash.server, map=channels, host=address, port=number, threads=8)
+    try:
+        server = create_server(dash.server, map=channels, host=address, port=number, threads=8, asyncore_use_poll=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot listen on {address}:{number}: {reason}; give another --port or --host") from error
     if not isinstance(server, TcpWSGIServer):
         raise OSError(f"{address} names more than one address: give one, for example 127.0.0.1 or 0.0.0.0")
     thread = threading.Thread(target=server.run, name="web")
     thread.start()
     url = f"http://{address}:{server.getsockname()[1]}"
-    out.print(f"TokenWatt is up: [bold]{url}[/]   Ctrl-C stops", highlight=False)
     try:
         yield url
     finally:
@@ -353,18 +379,26 @@ def _factory(directory: Path, options: Sequence[str]) -> Iterator[None]:
         try:
             with err.status("building the factory ..."):
                 assert child.stdout is not None
-                if child.stdout.readline() != "ready\n":
-                    raise OSError(f"the simulator ended with exit code {child.wait()} before it was ready")
+                ready = child.stdout.readline() == "ready\n"
+            if not ready and child.wait() == 2:
+                raise typer.Exit(2)  # it has told what is wrong
+            if not ready:
+                raise OSError(f"the simulator ended with exit code {child.wait()} before it was ready")
             yield
         finally:
             child.terminate()
 
 
-def _wait_for_signal() -> None:
-    """Sleep until SIGINT or SIGTERM."""
+def _listening(url: str) -> str:
+    return f"TokenWatt is up: [bold]{url}[/]   Ctrl-C stops"
+
+
+def _wait_for_signal(words: str) -> None:
+    """Say that all is up, which a signal may follow at once, and sleep until SIGINT or SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    out.print(words, highlight=False, soft_wrap=True)
     stop.wait()
 
 
@@ -391,45 +425,33 @@ def _prove(url: str, directory: Path, seconds: float) -> None:
 def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Target, Fleet]:
     if "://" in device:
         target = _target_of(device)
-        fleet = Fleet((target,), (PACKAGED,))
+        fleet = Fleet((target,), Library())
     else:
         _site, fleet = _load(config)
         found = [target for target in fleet.targets if target.name == device]
         if not found:
-            names = ", ".join(sorted(t.name for t in fleet.targets)[:20])
-            raise typer.BadParameter(f"{config} has no target {device!r}; it has {names}")
+            hint = suggest(device, (t.name for t in fleet.targets)) or "it has none"
+            raise typer.BadParameter(f"{config} has no target {device!r}: {hint}")
         target = found[0]
-    return (replace(target, profile=profile) if profile else target), fleet
+    target = replace(target, profile=profile or target.profile)
+    speaks = fleet.library.profile(target.profile).protocol if target.profile else target.protocol
+    if speaks != target.protocol:
+        raise typer.BadParameter(f"the profile {target.profile!r} speaks {speaks}, {device!r} {target.protocol}")
+    return target, fleet
 
 
 def _target_of(url: str) -> Target:
     try:
-        parsed = parse_target_url(url)
+        return target_of(url)
     except InvalidValueError as error:
         raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
-    name = urlsplit(parsed.address).netloc or parsed.address.rpartition("/")[2] or gethostname()
-    settings = CollectorsSettings(site="probe", targets=(TargetSettings(name=name, url=parsed),))
-    return build_targets(settings, Inventory())[0]
 
 
-async def _probe(target: Target, folders: Sequence[Path], timeout_s: float) -> PollResult:
-    from importlib import import_module
-    from time import time_ns
-
-    found = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            if target.protocol != "nvml":
-                found = load_profile(target.profile, folders) if target.profile else await identify(target, folders)
-                err.print(f"{target.name}: profile {found.profile}, {found.model}", highlight=False)
-            collector = import_module(f"collectors.{target.protocol}").open_collector(target, found)
-            try:
-                result: PollResult = await collector.poll(time_ns())
-            finally:
-                await collector.aclose()
-    except TimeoutError as error:
-        raise CollectError(f"{target.name} {target.address}: no complete answer in {timeout_s:g} s") from error
-    return result
+async def _probe(target: Target, library: Library, timeout_s: float) -> PollResult:
+    profile = await find_profile(target, library, timeout_s)
+    if profile is not None:
+        _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
+    return await ask_once(target, profile, timeout_s)
 
 
 def _print_table(points: Sequence[Point]) -> None:
@@ -437,7 +459,8 @@ def _print_table(points: Sequence[Point]) -> None:
     for point in points:
         tags = " ".join(f"{k}={v}" for k, v in point.tags.items())
         for name, value in point.fields.items():
-            table.add_row(point.measurement, tags, name, f"{value:.10g}" if isinstance(value, float) else str(value))
+            shown = f"{value:.10g}" if isinstance(value, float) else str(value)
+            table.add_row(point.measurement, escape(tags), name, escape(shown))
     out.print(table)
 
 

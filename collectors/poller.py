@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
 
 from collectors.collector import (
     AuthenticationError,
@@ -18,7 +17,7 @@ from collectors.collector import (
     PollResult,
     Target,
 )
-from collectors.profile import Profile, list_profiles, load_profile
+from collectors.profile import Library, Profile
 from storage.point import Point
 
 logger = logging.getLogger(__name__)
@@ -60,15 +59,13 @@ class Health:
 class Poller:
     """Poll one target; never raises, whatever the device does."""
 
-    def __init__(
-        self, target: Target, folders: Sequence[Path], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, target: Target, library: Library, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.target = target
         self.health = Health()
-        self._folders = folders
+        self._library = library
         self._monotonic = monotonic
         self._collector: Collector | None = None
-        self._profile = load_profile(target.profile, folders) if target.profile else None
+        self._profile = library.profile(target.profile) if target.profile else None
         if self._profile is not None or target.protocol == "nvml":
             self._collector = import_module(f"collectors.{target.protocol}").open_collector(target, self._profile)
 
@@ -104,7 +101,7 @@ class Poller:
 
     async def _ask(self, time_ns: int) -> PollResult:
         if self._collector is None:
-            self._profile = await identify(self.target, self._folders)
+            self._profile = await identify(self.target, self._library)
             self._collector = import_module(f"collectors.{self.target.protocol}").open_collector(
                 self.target, self._profile
             )
@@ -158,14 +155,13 @@ def _state_of(error: CollectError) -> int:
     return UNAUTHORISED if isinstance(error, AuthenticationError) else MALFORMED
 
 
-async def identify(target: Target, folders: Sequence[Path]) -> Profile:
+async def identify(target: Target, library: Library) -> Profile:
     """Ask the device which profile fits it.
 
     Raises:
         CollectError: it does not answer, or none fits; the message names the profiles tried.
     """
-    profiles = [load_profile(name, folders) for name in list_profiles(folders)]
-    candidates = [profile for profile in profiles if profile.protocol == target.protocol]
+    candidates = library.of_protocol(target.protocol)
     found: Profile = await import_module(f"collectors.{target.protocol}").identify(target, candidates)
     return found
 

@@ -311,3 +311,22 @@ def _derived_mistakes(at: tuple[object, ...], rule: Derived) -> Iterator[Mistake
             yield (*at, "difference", 0), wrong
         elif rule.difference[0].partition(".")[0] != measurement:
             yield (*at, "difference", 0), InvalidValueError("is of another measurement than `to`", f"{measurement}.…")
+
+
+class Library:
+    """The profiles of these folders, each read once: a site's thousands of targets share a handful."""
+
+    def __init__(self, folders: Sequence[Path] = (PACKAGED,)) -> None:
+        self._folders = folders
+        self._read: dict[str, Profile] = {}
+
+    def profile(self, name: str) -> Profile:
+        """Return the profile `name`; raise ConfigError as `load_profile` does."""
+        if name not in self._read:
+            self._read[name] = load_profile(name, self._folders)
+        return self._read[name]
+
+    def of_protocol(self, protocol: str) -> list[Profile]:
+        """Return all profiles that speak `protocol`, by name."""
+        profiles = (self.profile(name) for name in list_profiles(self._folders))
+        return [profile for profile in profiles if profile.protocol == protocol]

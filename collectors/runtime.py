@@ -17,6 +17,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from collectors.collector import Target
 from collectors.poller import Poller, place, slot_ns
+from collectors.profile import Library
 from storage.point import Point
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ class Fleet:
     """What one collector looks after."""
 
     targets: Sequence[Target]
-    #: where profiles are found, the site's own folder first
-    folders: Sequence[Path]
+    library: Library
     #: tags of the collector's own points: site, source, synthetic
     tags: Mapping[str, str] = field(default_factory=dict)
     #: device -> row, rack, host, scope, for gateways that speak for others
@@ -51,7 +51,7 @@ class Runtime:
         self._fleet = fleet
         self._put = put
         self._clock_ns = clock_ns
-        self._pollers = [Poller(target, fleet.folders) for target in fleet.targets]
+        self._pollers = [Poller(target, fleet.library) for target in fleet.targets]
         self._gate = asyncio.Semaphore(fleet.concurrency)
         self._running: set[asyncio.Task[None]] = set()
         self._written = 0

@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dashboard.kpis.windows import Floats, Ints, Samples, newest, period, select
+from dashboard.kpis.windows import Floats, Ints, Samples, live, newest, period, select
 from storage.store import ALL, Store, Tags
 
 Names = npt.NDArray[np.object_]
 
 #: a stamp may lie this far ahead of our clock (a collector's clock, a poll just begun)
 AHEAD = timedelta(seconds=2)
-#: share of the series that may be silent without being waited for
-SILENT_SHARE = 0.02
 #: forget vanished series when they outnumber the present ones by this
 VANISHED = 1000
 
@@ -139,10 +137,13 @@ def _slowest(old: Recent) -> float:
 
 
 def _resume(old: Recent, now: float) -> float:
-    """Return the time from which to read on: the newest sample of the slowest present source. Units: epoch s."""
-    latest = newest(old.presence())
-    latest = latest[np.isfinite(latest)]
-    return min(float(np.quantile(latest, SILENT_SHARE, method="lower")), now) if len(latest) else -np.inf
+    """Return the time from which to read on: the newest sample of the slowest live source. Units: epoch s.
+
+    What comes next of a live source is newer than its own newest sample, however late it arrives.
+    """
+    present = old.presence()
+    alive = live(present, now)
+    return min(float(newest(present)[alive].min()), now) if alive.any() else -np.inf
 
 
 def _merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest: float) -> Recent:

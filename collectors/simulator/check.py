@@ -16,6 +16,8 @@ from typing import Any
 TOLERANCE = 0.01
 IDLE_STATES = frozenset({"parked", "reserved_idle", "unallocated_idle", "stalled"})
 _POLL_SECONDS = 0.5
+#: coverage of a number that speaks of the whole site
+WHOLE = 0.995
 
 Truth = Mapping[str, float]
 
@@ -66,15 +68,20 @@ class Row:
     note: str = ""
 
 
-def check(dashboard: str, control: str, *, seconds: float, timeout_seconds: float = 120.0) -> tuple[list[Row], bool]:
-    """Return a row per quantity and whether all pass, `seconds` after the dashboard is ready.
+def check(
+    dashboard: str, control: str, *, seconds: float, timeout_seconds: float = 120.0, settle_seconds: float = 120.0
+) -> tuple[list[Row], bool]:
+    """Return a row per quantity and whether all pass, `seconds` after the dashboard speaks of the whole site.
 
-    A number within 1 % passes, a required one that is withheld does not; the set of idle GPUs must be the same.
+    Thousands of devices take a while to be asked for the first time. One that never answers is no reason to wait longer
+    than `settle_seconds`: it shows in the numbers. A number within 1 % passes, a required one that is withheld does
+    not; the set of idle GPUs must be the same.
 
     Raises:
         CheckError: no readiness within `timeout_seconds`, no answer, or an answer without the parts agreed.
     """
     _wait_ready(dashboard, timeout_seconds)
+    _wait_covered(dashboard, settle_seconds)
     time.sleep(seconds)
     snapshot = _get(f"{dashboard}/api/v1/snapshot")
     idle = _get(f"{control}/idle")
@@ -127,6 +134,17 @@ def _wait_ready(dashboard: str, timeout_seconds: float) -> None:
             reason = str(error)
         if time.monotonic() > deadline:
             raise CheckError(f"{dashboard}/readyz: not ready within {timeout_seconds:.0f} s: {reason}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_covered(dashboard: str, settle_seconds: float) -> None:
+    """Wait until every number speaks of the whole site, but no longer than `settle_seconds`."""
+    deadline = time.monotonic() + settle_seconds
+    while time.monotonic() < deadline:
+        numbers = _get(f"{dashboard}/api/v1/snapshot").get("numbers", {})
+        needed = (numbers.get(name, {}) for name in EXPECTED.keys() - OPTIONAL)
+        if all(number.get("value") is not None and number["coverage"] > WHOLE for number in needed):
+            return
         time.sleep(_POLL_SECONDS)
 
 

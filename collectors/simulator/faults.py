@@ -25,6 +25,10 @@ LOADING_SECONDS = 20.0
 Index = tuple[int, ...]
 
 
+class ScriptError(ValueError):
+    """A file of faults is wrong; one line per mistake."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault from `start` to `end` (epoch seconds; end None: until cleared)."""
@@ -263,21 +267,21 @@ def load_script(path: Path, faults: Faults, *, start: float, speed: float) -> No
     """Plan the faults of a YAML file, `at` simulated seconds after `start` (epoch seconds).
 
     Raises:
-        ValueError: every mistake of the file at once, each with its entry.
+        ScriptError: every mistake of the file at once, each with its entry.
     """
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScriptError(f"{path}: not YAML: {error}") from error
     if not isinstance(entries, list):
-        raise ValueError(f"{path}: give a list of {{at, kind, object, seconds}}")
+        raise ScriptError(f"{path}: give a list of {{at, kind, object, seconds}}")
     mistakes = [
         f"{path}: entry {number}: {mistake}"
         for number, entry in enumerate(entries, start=1)
         if (mistake := _plan(entry, faults, start, speed))
     ]
     if mistakes:
-        raise ValueError("\n".join(mistakes))
+        raise ScriptError("\n".join(mistakes))
 
 
 def _plan(entry: object, faults: Faults, start: float, speed: float) -> str:

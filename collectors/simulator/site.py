@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PROTOCOLS = (exposition, snmp, gnmi, modbus, redfish, mqtt)
 #: an impatient operator's idle rules: a demo shows in seconds what a site is told after half an hour
 IDLE_HOLD = "10s"
+#: share of the interval that a poll may take
+TIMEOUT_RATIO = 0.8
 #: the section `storage:` of the site that is written
 EMBEDDED: Mapping[str, Any] = {"engine": "duckdb", "path": "tokenwatt.duckdb"}
 
@@ -133,6 +135,8 @@ def _site(layout: Layout, devices: Sequence[Device], storage: Mapping[str, Any])
 def _target(device: Device) -> dict[str, str]:
     optional = {"profile": device.profile, "password": device.password, "priv_password": device.priv_password}
     target = {"name": device.name, "url": device.url, "interval": f"{device.interval_seconds:g}s"}
+    # Thousands of devices play on one core here: a slow answer says nothing about the device.
+    target["timeout"] = f"{TIMEOUT_RATIO * device.interval_seconds:g}s"
     return target | {key: value for key, value in optional.items() if value}
 
 

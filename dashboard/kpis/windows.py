@@ -190,9 +190,12 @@ def moves(samples: Samples) -> Floats:
 
 
 def known_since(samples: Samples, now: float) -> float:
-    """Return the time from which 95 % of the live series are known. Units: epoch s; inf when none lives."""
+    """Return the time from which at least 95 % of the live series are known, all of a few.
+
+    Units: epoch s; inf when none lives.
+    """
     first = oldest(samples)[live(samples, now)]
-    return float(np.quantile(first, 0.95, method="lower")) if len(first) else np.inf
+    return float(np.quantile(first, 0.95, method="higher")) if len(first) else np.inf
 
 
 def span(samples: Samples, now: float, window: float, end: float = np.inf) -> tuple[float, float] | None:

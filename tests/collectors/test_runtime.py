@@ -12,7 +12,7 @@ from aiohttp import web
 
 from collectors.collector import Target
 from collectors.poller import Poller, phase_ns, place, slot_ns
-from collectors.profile import PACKAGED
+from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from storage.point import Point
 
@@ -65,7 +65,7 @@ async def collect(targets: Sequence[Target], enough: int) -> list[Point]:
             stop.set()
 
     async with asyncio.timeout(30):
-        await Runtime(Fleet(targets, (PACKAGED,)), put).run(stop)
+        await Runtime(Fleet(targets, Library()), put).run(stop)
     return points
 
 
@@ -114,7 +114,7 @@ async def test_a_slow_poll_is_skipped_not_stacked() -> None:
 async def test_back_off_doubles_and_ends_with_the_first_answer() -> None:
     now = 0.0
     async with engine() as live, black_hole() as dead:
-        poller = Poller(target("x", dead, timeout_s=0.05), (PACKAGED,), monotonic=lambda: now)
+        poller = Poller(target("x", dead, timeout_s=0.05), Library(), monotonic=lambda: now)
         waits = []
         for _ in range(9):
             await poller.poll(0)
@@ -126,7 +126,7 @@ async def test_back_off_doubles_and_ends_with_the_first_answer() -> None:
         await poller.poll(0)
         assert poller.health.errors == before
         await poller.aclose()
-        revived = Poller(target("x", live), (PACKAGED,), monotonic=lambda: now)
+        revived = Poller(target("x", live), Library(), monotonic=lambda: now)
         revived.health = poller.health
         now += 1.0
         (answer, health) = await revived.poll(0)
@@ -138,7 +138,7 @@ async def test_back_off_doubles_and_ends_with_the_first_answer() -> None:
 
 async def test_a_device_without_profile_is_recognised_by_its_answer() -> None:
     async with engine() as url:
-        poller = Poller(Target("e", "exposition", url), (PACKAGED,))
+        poller = Poller(Target("e", "exposition", url), Library())
         points = await poller.poll(7)
         await poller.aclose()
     assert points[-1].tags["profile"] == "vllm"

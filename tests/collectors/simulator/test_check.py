@@ -35,7 +35,7 @@ class Page:
 
 
 def number(value: float | None, why: str = "") -> dict[str, Any]:
-    return {"value": value, "from": SINCE, "to": UNTIL, "why": why}
+    return {"value": value, "from": SINCE, "to": UNTIL, "coverage": 1.0, "why": why}
 
 
 def true_snapshot(factory: Factory) -> dict[str, Any]:
@@ -78,7 +78,7 @@ async def site() -> AsyncIterator[tuple[Page, str]]:
 
 
 async def run(page: Page, control: str, **options: float) -> tuple[dict[str, Row], bool]:
-    rows, ok = await asyncio.to_thread(check, page.url, control, **({"seconds": 0.0} | options))
+    rows, ok = await asyncio.to_thread(check, page.url, control, **({"seconds": 0.0, "settle_seconds": 0.0} | options))
     return {row.quantity: row for row in rows}, ok
 
 

@@ -133,18 +133,26 @@ def test_files_hold_what_a_collector_needs(tmp_path: Path) -> None:
             "name": "leaf-1",
             "url": "snmp://public@127.0.0.1:1161?version=2c",
             "interval": "5s",
+            "timeout": "4s",
             "profile": "sonic",
         },
         {
             "name": "leaf-3",
             "url": "snmp://user@127.0.0.1:1162?version=3",
             "interval": "0.5s",
+            "timeout": "0.4s",
             "profile": "sonic",
             "password": "secret",
             "priv_password": "private",
         },
-        {"name": "node-a01-1", "url": "nvml:///tmp/libnvidia-ml.so.1", "interval": "1s"},
-        {"name": "vllm-node-a01-1", "url": "http://127.0.0.1:8000/metrics", "interval": "5s", "profile": "vllm"},
+        {"name": "node-a01-1", "url": "nvml:///tmp/libnvidia-ml.so.1", "interval": "1s", "timeout": "0.8s"},
+        {
+            "name": "vllm-node-a01-1",
+            "url": "http://127.0.0.1:8000/metrics",
+            "interval": "5s",
+            "timeout": "4s",
+            "profile": "vllm",
+        },
     ]
     assert (tmp_path / "site.yaml").stat().st_mode & 0o077 == 0  # it holds passwords
     rows = list(csv.DictReader(io.StringIO((tmp_path / "inventory.csv").read_text())))

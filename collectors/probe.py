@@ -1,0 +1,76 @@
+"""One target asked once, outside a site: what `tokenwatt probe` does."""
+
+import asyncio
+from dataclasses import replace
+from importlib import import_module
+from socket import gethostname
+from time import time_ns
+from urllib.parse import urlsplit
+
+from collectors.address import parse_target_url
+from collectors.collector import CollectError, Collector, PollResult, Target
+from collectors.inventory import Inventory
+from collectors.poller import identify
+from collectors.profile import Library, Profile
+from collectors.settings import CollectorsSettings, TargetSettings, build_targets
+
+#: seconds between two looks at what a broker has pushed
+_LOOK_S = 0.2
+
+
+def target_of(url: str) -> Target:
+    """Return the target that a URL names, called by its address.
+
+    Raises:
+        InvalidValueError: what is wrong with the URL, and its right form.
+    """
+    parsed = parse_target_url(url)
+    name = gethostname() if parsed.protocol == "nvml" else urlsplit(parsed.address).netloc or parsed.address
+    # The profile is the caller's to find: here it would be looked up, and refused, as a site's.
+    only = TargetSettings(name=name, url=replace(parsed, profile=None))
+    target = build_targets(CollectorsSettings(site="probe", targets=(only,)), Inventory())[0]
+    return replace(target, profile=parsed.profile)
+
+
+async def find_profile(target: Target, library: Library, timeout_s: float) -> Profile | None:
+    """Return the target's profile, found by asking the device where it has none; NVML needs none.
+
+    Raises:
+        CollectError: it does not answer within `timeout_s`, or no profile fits.
+    """
+    if target.protocol == "nvml":
+        return None
+    if target.profile:
+        return library.profile(target.profile)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await identify(target, library)
+    except TimeoutError as error:
+        raise _late(target, timeout_s) from error
+
+
+async def probe(target: Target, profile: Profile | None, timeout_s: float) -> PollResult:
+    """Return the points of one poll; of a broker, what it has pushed until nothing is missing or the time is up.
+
+    Raises:
+        CollectError: the device does not answer within `timeout_s`, or answers what the profile cannot be.
+    """
+    collector: Collector = import_module(f"collectors.{target.protocol}").open_collector(target, profile)
+    result: PollResult | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            result = await collector.poll(time_ns())
+            # A broker's values come when they change: at first there are few, or none.
+            while target.protocol == "mqtt" and (result.missing or not result.points):
+                await asyncio.sleep(_LOOK_S)
+                result = await collector.poll(time_ns())
+    except TimeoutError as error:
+        if result is None:
+            raise _late(target, timeout_s) from error
+    finally:
+        await collector.aclose()
+    return result
+
+
+def _late(target: Target, timeout_s: float) -> CollectError:
+    return CollectError(f"{target.name} {target.address}: no complete answer in {timeout_s:g} s")

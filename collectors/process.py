@@ -1,0 +1,109 @@
+"""The pollers' own process: started, heard, started again when it dies, stopped."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+
+from storage.point import Point
+
+logger = logging.getLogger(__name__)
+
+RESTART_S = 5.0
+#: time that the pollers may take to close their connections
+STOP_S = 10.0
+
+Put = Callable[[Sequence[Point]], None]
+#: (the site's file, where points go, stop) -> the coroutine that polls; importable by name, it runs in the child
+Work = Callable[[Path, Put, asyncio.Event], Awaitable[None]]
+
+
+class Pollers:
+    """Run `work` in a child process and hand every batch that it gives to `put`, in a thread of this one."""
+
+    def __init__(self, work: Work, config: Path, put: Put) -> None:
+        self._work = work
+        self._config = config
+        self._put = put
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._supervise, name="pollers")
+
+    def start(self) -> None:
+        """Start the child and the thread that listens to it."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the child, take what it still gives, and end the thread; calling it again does nothing."""
+        self._closing.set()
+        self._thread.join()
+
+    def _supervise(self) -> None:
+        while not self._closing.is_set():
+            self._run_once()
+            if not self._closing.wait(RESTART_S):
+                logger.warning("starting the pollers again")
+
+    def _run_once(self) -> None:
+        # spawn: a fork would copy locks that other threads hold
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        child = context.Process(target=_child, args=(self._work, self._config, theirs), name="tokenwatt-pollers")
+        child.start()
+        theirs.close()
+        self._listen(ours)
+        child.join(STOP_S)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+        if not self._closing.is_set():
+            logger.error("the pollers' process ended with exit code %s", child.exitcode)
+        ours.close()
+
+    def _listen(self, connection: Connection) -> None:
+        """Pass on what comes until the child has closed its end; tell it to stop when we close."""
+        told = False
+        while True:
+            try:
+                if connection.poll(0.2):
+                    self._put([Point(*parts) for parts in connection.recv()])
+                elif self._closing.is_set() and not told:
+                    connection.send(None)
+                    told = True
+            except (EOFError, OSError):
+                return
+
+
+def _child(work: Work, config: Path, connection: Connection) -> None:
+    # Ctrl-C reaches the whole foreground group; the parent decides when we stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asyncio.run(_poll(work, config, connection))
+    connection.close()
+
+
+async def _poll(work: Work, config: Path, connection: Connection) -> None:
+    stopped = asyncio.Event()
+    # The parent says stop with one message, or by going away.
+    asyncio.get_running_loop().add_reader(connection.fileno(), stopped.set)
+    batches: SimpleQueue[Sequence[Point] | None] = SimpleQueue()
+    # A parent that is busy for a moment must not hold up the polls.
+    sender = threading.Thread(target=_send, args=(batches, connection), name="sender")
+    sender.start()
+    try:
+        await work(config, batches.put, stopped)
+    finally:
+        asyncio.get_running_loop().remove_reader(connection.fileno())
+        batches.put(None)
+        sender.join()
+
+
+def _send(batches: "SimpleQueue[Sequence[Point] | None]", connection: Connection) -> None:
+    try:
+        while (batch := batches.get()) is not None:
+            connection.send([(p.measurement, p.tags, p.fields, p.time_ns) for p in batch])
+    except OSError:
+        logger.warning("nobody takes the points: the main process is gone")
