@@ -26,8 +26,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from collectors.collector import CollectError, PollResult, Target
-from collectors.inventory import Inventory, load_inventory
 from collectors.poller import place
+from collectors.preflight import check_targets, load_files
 from collectors.probe import find_profile, target_of
 from collectors.probe import probe as ask_once
 from collectors.process import Pollers
@@ -127,6 +127,7 @@ def check(file: Annotated[Path, typer.Argument(help=CONFIG_HELP)]) -> None:
     Example: `tokenwatt check config/site.yaml`
     """
     _site, fleet = _load(file)
+    check_targets(file, fleet.targets, fleet.library)
     out.print(f"{file}: ok, {len(fleet.targets)} targets", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -193,7 +194,8 @@ def up(
 
     Example: `tokenwatt up --config config/site.yaml`
     """
-    site, _fleet = _load(config)
+    site, fleet = _load(config)
+    check_targets(config, fleet.targets, fleet.library)
     with _running(config, site) as live, _web(live, site, host, port) as url:
         _wait_for_signal(_listening(url))
 
@@ -205,6 +207,7 @@ def collect(config: Config = Path("config/site.yaml")) -> None:
     Example: `tokenwatt collect --config config/site.yaml`
     """
     site, fleet = _load(config)
+    check_targets(config, fleet.targets, fleet.library)
     with _store(config, site) as store, _collecting(config, store, site):
         _wait_for_signal(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops")
 
@@ -271,14 +274,15 @@ def _load(path: Path) -> tuple[Site, Fleet]:
     """Read a site, its inventory and its profiles; raise ConfigError with every mistake."""
     site = load_yaml(path, Site)
     settings = site.collectors
-    inventory = load_inventory(settings.inventory) if settings.inventory else Inventory()
+    library = Library(settings.folders)
+    inventory = load_files(settings, library)
     targets = build_targets(settings, inventory)
     tags = settings.tags
 
     def publish(time_ns: int) -> Sequence[Point]:
         return inventory.points(tags, time_ns)
 
-    return site, Fleet(targets, Library(settings.folders), tags, inventory.places(), publish, settings.concurrency)
+    return site, Fleet(targets, library, tags, inventory.places(), publish, settings.concurrency)
 
 
 def _multiple_of_eight(gpus: int) -> None:

@@ -69,11 +69,11 @@ class Pollers:
         told = False
         while True:
             try:
-                if connection.poll(0.2):
-                    self._put([Point(*parts) for parts in connection.recv()])
-                elif self._closing.is_set() and not told:
+                if self._closing.is_set() and not told:
                     connection.send(None)
                     told = True
+                if connection.poll(0.2):
+                    self._put([Point(*parts) for parts in connection.recv()])
             except (EOFError, OSError):
                 return
 

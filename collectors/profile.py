@@ -326,6 +326,10 @@ class Library:
             self._read[name] = load_profile(name, self._folders)
         return self._read[name]
 
+    def path(self, name: str) -> Path:
+        """Return the file of the profile `name`, one that `profile` has returned."""
+        return next(path for folder in self._folders if (path := folder / f"{name}.yaml").is_file())
+
     def of_protocol(self, protocol: str) -> list[Profile]:
         """Return all profiles that speak `protocol`, by name."""
         profiles = (self.profile(name) for name in list_profiles(self._folders))

@@ -3,16 +3,19 @@
 import os
 import re
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import typer.main
 
@@ -167,3 +170,40 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def rows(database: Path, measurement: str) -> list[dict[str, Any]]:
+    """Return a measurement's rows with their tags, the oldest first, as they lie in a store that nobody has open."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        found = connection.execute(
+            f'SELECT * FROM main."{measurement}" JOIN series."{measurement}" USING (sid) ORDER BY time_ns'
+        )
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def peek(database: Path, measurement: str) -> list[dict[str, Any]]:
+    """Return the rows of a store that another process has open, read from a copy; none while it is just written."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / database.name
+        try:
+            for path in (database, database.with_name(f"{database.name}.wal")):
+                shutil.copyfile(path, copy.with_name(path.name))
+            duckdb.connect(str(copy)).close()  # replays the log, which a reader alone may not
+            return rows(copy, measurement)
+        except (OSError, duckdb.Error):
+            return []
+
+
+def grown(database: Path, good: Callable[[], bool]) -> Callable[[], bool]:
+    """Return the condition `good`, asked only when the open store has written since: a look costs a copy."""
+    log = database.with_name(f"{database.name}.wal")
+    before = 0
+
+    def condition() -> bool:
+        nonlocal before
+        size = log.stat().st_size if log.exists() else 0
+        asked, before = size != before, size
+        return asked and good()
+
+    return condition

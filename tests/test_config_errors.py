@@ -1,4 +1,4 @@
-"""Broken files through `tokenwatt check`: each ends with 2, file, line, key and the way out, and without a traceback."""
+"""Broken files through `tokenwatt check`: each ends with 2, file, line, key and way out, and without a traceback."""
 
 import re
 from collections.abc import Callable
@@ -45,7 +45,7 @@ BROKEN = {
     "empty file": ("site.yaml", SITE, "", 0, "", "is empty"),
     "a list": ("site.yaml", SITE, "- a\n", 1, "", "is not a mapping"),
     "tab": ("site.yaml", "  engine: duckdb", "\tengine: duckdb", 8, "", "a tab in the indentation"),
-    "open quote": ("site.yaml", "site: DC1", 'site: "DC1', 10, "", "is not YAML"),
+    "open quote": ("site.yaml", "site: DC1", 'site: "DC1', 6, "", "is not YAML"),
     "no section collectors": ("site.yaml", "collectors:", "collector:", 1, "collector", "did you mean 'collectors'?"),
     "key twice": ("site.yaml", "  tick: 2s", "  tick: 2s\n  tick: 3s", 11, "dashboard.tick", "first on line 10"),
     "unknown key": ("site.yaml", "engine: duckdb", "engin: duckdb", 8, "storage.engin", "did you mean 'engine'?"),
@@ -90,7 +90,7 @@ BROKEN = {
     "no inventory": ("site.yaml", "inventory.csv", "none.csv", 0, "", "does not exist"),
     "unknown kind": ("inventory.csv", "pdu,pdu-1", "pud,pdu-1", 5, "kind", "did you mean 'pdu'?"),
     "unknown column": ("inventory.csv", "rated_watts", "rated_wats", 1, "rated_wats", "did you mean 'rated_watts'?"),
-    "unknown relation": ("inventory.csv", "A,contains,rack", "A,contain,rack", 4, "relation", "did you mean 'contains'?"),
+    "unknown relation": ("inventory.csv", "A,contains,rack", "A,contain,rack", 4, "relation", "mean 'contains'?"),
     "unknown parent": ("inventory.csv", "pdu-1,A01", "pdu-1,A99", 5, "parent", "there is no 'A99'"),
     "parent of a wrong kind": ("inventory.csv", "node-1,A01", "node-1,A", 6, "parent", "'A' is a row"),
     "unknown scope": ("inventory.csv", "contains,rack,,132000", "contains,hall,,132000", 4, "scope", "unknown scope"),
@@ -106,16 +106,21 @@ BROKEN = {
         "did you mean 'power.active_watts'?",
     ),
     "unit of another quantity": (
-        "profiles/mine.yaml", "unit: W", "unit: V", 9, "groups[0].points[0].unit", "",
+        "profiles/mine.yaml", "unit: W", "unit: V", 9, "groups[0].points[0].unit", "W",
+    ),
+    "address of a profile": ("profiles/mine.yaml", "at: 1.3.6.1.4.1.318.1.0", "at: sysUpTime.0", 0, "groups[0]", "OID"),
+    "password of SNMPv3 missing": (
+        "site.yaml", "snmp://public@10.0.0.1", "snmp://me@10.0.0.1?version=3&auth=sha256", 6, "collectors.targets[0]",
+        "needs a password",
     ),
     "tag of another measurement": (
         "profiles/mine.yaml", "side: input", "pump: one", 7, "groups[0].tags.pump", "no measurement",
     ),
-    "unknown protocol": ("profiles/mine.yaml", "protocol: snmp", "protocol: smnp", 4, "protocol", "did you mean 'snmp'?"),
+    "unknown protocol": ("profiles/mine.yaml", "protocol: snmp", "protocol: smnp", 4, "protocol", "mean 'snmp'?"),
     "parent of a profile": (
         "profiles/mine.yaml", "source:", "extends: _none\nsource:", 5, "extends", "there is no shared part '_none'",
     ),
-    "YAML of a profile": ("profiles/mine.yaml", "groups:", "groups: [", 6, "", "is not YAML"),
+    "YAML of a profile": ("profiles/mine.yaml", "groups:", "groups: [", 7, "", "is not YAML"),
 }  # fmt: skip
 
 Check = Callable[[Path], Answer]
@@ -150,7 +155,7 @@ def test_the_files_are_right_before_they_are_broken(check: Check, tmp_path: Path
 def assert_told(answer: Answer, file: Path, name: str) -> None:
     line, key, words = BROKEN[name][3:]
     assert (answer.code, answer.out) == (2, "")
-    where = f"error {file}:{line}: {key}" if line else f"error {file}: {key}"
+    where = f"error {file}" + (f":{line}" if line else "") + (f": {key}: " if key else ": ")
     told = [each for each in answer.err.splitlines() if each.startswith(where)]
     assert told, answer.err
     assert words in told[0]
@@ -184,6 +189,17 @@ def test_several_mistakes_of_an_inventory_are_told_at_once(check: Check, tmp_pat
     assert answer.code == 2
     inventory = tmp_path / "inventory.csv"
     assert [line.split(": ")[0] for line in answer.err.splitlines()] == [f"error {inventory}:{n}" for n in (4, 5, 6)]
+
+
+def test_mistakes_of_inventory_and_profiles_are_told_together(check: Check, tmp_path: Path) -> None:
+    """Also those of a profile that no target names: a device may turn out to be that one."""
+    path = write(tmp_path, inventory_csv=INVENTORY.replace("132000", "many"))
+    (tmp_path / "profiles" / "other.yaml").write_text(PROFILE.replace("model:", "modell:"))
+    (tmp_path / "profiles" / "mine.yaml").write_text(PROFILE.replace("kind: rack_pdu\nproto", "king: x\nproto"))
+    answer = check(path)
+    assert answer.code == 2
+    places = {line.split(": ")[0].removeprefix(f"error {tmp_path}/") for line in answer.err.splitlines()}
+    assert places >= {"inventory.csv:4", "profiles/other.yaml:2", "profiles/mine.yaml:3"}
 
 
 def test_a_file_that_is_not_there_and_a_folder(check: Check, tmp_path: Path) -> None:

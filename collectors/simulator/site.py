@@ -126,7 +126,7 @@ def _site(layout: Layout, devices: Sequence[Device], storage: Mapping[str, Any])
         },
         "dashboard": {
             "idle": {"hold": dict.fromkeys(states, IDLE_HOLD), "grace": "0s", "leave": IDLE_HOLD},
-            "targets": {"pue": 1.25},
+            "targets": {"pue": 1.25, "tokens_per_joule_it": 0.6, "gpus_idle_ratio": 0.15},
             "limits": {"facility_watts": facility, "it_watts": it},
         },
     }

@@ -255,3 +255,10 @@ def test_script_tells_every_mistake_at_once(tmp_path: Path, factory: Factory) ->
 
 def test_every_kind_says_what_it_does() -> None:
     assert all(kind.help.endswith(".") for kind in KINDS.values())
+
+
+def test_the_shipped_script_fits_the_default_site(factory: Factory) -> None:
+    factory.faults.register_devices(switch.name for switch in factory.layout.switches)
+    script = Path(__file__).parents[3] / "config" / "demo.yaml"
+    load_script(script, factory.faults, start=START, speed=1.0)
+    assert [fault.kind for fault in factory.faults.known] == ["gpu_lost", "feed_lost", "leak", "device_silent"]

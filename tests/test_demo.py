@@ -1,0 +1,43 @@
+"""The demo's proof, as the README promises it: every headline number against the factory's own state."""
+
+import re
+from pathlib import Path
+
+import pytest
+from command import run
+
+#: what the issue promises to be compared
+PROMISED = (
+    "output_tokens_per_second",
+    "gpu_board_watts",
+    "rack_watts",
+    "it_watts",
+    "facility_watts",
+    "tokens_per_joule_gpu_board",
+    "tokens_per_joule_rack",
+    "tokens_per_joule_it",
+    "tokens_per_joule_facility",
+    "pue",
+    "coolant_heat_watts",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_every_promised_number_is_within_one_percent_of_the_truth(tmp_path: Path) -> None:
+    answer = run("demo", "--check", "--gpus", 64, "--seconds", 45, seconds=200, TMPDIR=str(tmp_path))
+    assert answer.code == 0, answer.out + answer.err
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in answer.out.splitlines() if "│" in line]
+    table = {row[0]: row[1:] for row in cells if len(row) == 5}
+    assert table.keys() >= {*PROMISED, "idle_gpus"}
+    for quantity in PROMISED:
+        shown, truth, error, window = table[quantity]
+        assert float(shown.replace(",", "")) > 0
+        assert float(shown.replace(",", "")) == pytest.approx(float(truth.replace(",", "")), rel=0.0101)
+        assert float(error.rstrip("%")) <= 1
+        # a number over less than most of the time that it ran would prove little
+        assert int(re.sub(r"\D", "", window)) >= 30
+    shown, truth, error, note = table["idle_gpus"]
+    assert (shown, error, note) == (truth, "0.000%", "same GPUs")
+    assert int(truth) > 0
+    assert list(tmp_path.iterdir()) == []
