@@ -23,6 +23,9 @@ from services import free_port, listens, until
 
 from storage.schema import MEASUREMENTS
 
+# Each start of the program costs seconds, on a busy machine many.
+pytestmark = pytest.mark.timeout(240)
+
 COMMANDS = ("demo", "up", "collect", "serve", "simulate", "check", "probe", "version")
 #: scheme of a target's URL -> a measurement that its device cannot be without
 PROTOCOLS = {

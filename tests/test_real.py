@@ -17,7 +17,7 @@ from command import Answer, call, grown, peek, rows, started
 from services import free_port, listens, program, running, until
 
 pytestmark = [pytest.mark.service("snmpd"), pytest.mark.service("prometheus-node-exporter")]
-pytestmark += [pytest.mark.service("mosquitto"), pytest.mark.xdist_group("real")]
+pytestmark += [pytest.mark.service("mosquitto"), pytest.mark.xdist_group("real"), pytest.mark.timeout(240)]
 
 AUTH, PRIV = "auth-of-the-test", "priv-of-the-test"
 NAMES = {"agent-v2c", "agent-v3", "node-1", "bms"}
