@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict
@@ -34,7 +34,6 @@ from collectors.process import Pollers
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
-from dashboard.live import Live
 from dashboard.settings import DashboardSettings
 from storage.config import ConfigError, InvalidValueError, load_yaml, suggest
 from storage.lineprotocol import encode
@@ -42,6 +41,9 @@ from storage.point import Point
 from storage.settings import StorageSettings, open_store
 from storage.store import Store, StoreError
 from storage.writer import Writer
+
+if TYPE_CHECKING:
+    from dashboard.live import Live
 
 app = typer.Typer(
     name="tokenwatt",
@@ -320,7 +322,9 @@ def _poll_for_parent(config: Path, give: Callable[[Sequence[Point]], None], stop
 
 
 @contextmanager
-def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> Iterator[Live]:
+def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> "Iterator[Live]":
+    from dashboard.live import Live
+
     live = Live(store, site.dashboard, stats)
     live.start()
     try:
@@ -330,7 +334,7 @@ def _live(store: Store, site: Site, stats: Callable[[], dict[str, float]]) -> It
 
 
 @contextmanager
-def _running(config: Path, site: Site) -> Iterator[Live]:
+def _running(config: Path, site: Site) -> "Iterator[Live]":
     with (
         _store(config, site) as store,
         _collecting(config, store, site) as writer,
@@ -340,7 +344,7 @@ def _running(config: Path, site: Site) -> Iterator[Live]:
 
 
 @contextmanager
-def _web(live: Live, site: Site, host: str | None, port: int | None) -> Iterator[str]:
+def _web(live: "Live", site: Site, host: str | None, port: int | None) -> Iterator[str]:
     """Serve the dashboard in threads and yield its address."""
     from waitress.server import TcpWSGIServer, create_server
     from waitress.wasyncore import close_all

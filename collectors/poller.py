@@ -66,8 +66,6 @@ class Poller:
         self._monotonic = monotonic
         self._collector: Collector | None = None
         self._profile = library.profile(target.profile) if target.profile else None
-        if self._profile is not None or target.protocol == "nvml":
-            self._collector = import_module(f"collectors.{target.protocol}").open_collector(target, self._profile)
 
     async def poll(self, time_ns: int) -> list[Point]:
         """Return the points of one poll and the device's health point, all stamped `time_ns`."""
@@ -101,11 +99,12 @@ class Poller:
 
     async def _ask(self, time_ns: int) -> PollResult:
         if self._collector is None:
-            self._profile = await identify(self.target, self._library)
+            if self._profile is None and self.target.protocol != "nvml":
+                self._profile = await identify(self.target, self._library)
+                logger.info("%s: recognised as %s", self._where, self._profile.profile)
             self._collector = import_module(f"collectors.{self.target.protocol}").open_collector(
                 self.target, self._profile
             )
-            logger.info("%s: recognised as %s", self._where, self._profile.profile)
         return await self._collector.poll(time_ns)
 
     def _succeed(self, result: PollResult) -> None:

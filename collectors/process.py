@@ -87,8 +87,14 @@ def _child(work: Work, config: Path, connection: Connection) -> None:
 
 async def _poll(work: Work, config: Path, connection: Connection) -> None:
     stopped = asyncio.Event()
+    loop, said = asyncio.get_running_loop(), connection.fileno()
+
+    def end() -> None:
+        loop.remove_reader(said)  # the message stays unread, and readable
+        stopped.set()
+
     # The parent says stop with one message, or by going away.
-    asyncio.get_running_loop().add_reader(connection.fileno(), stopped.set)
+    loop.add_reader(said, end)
     batches: SimpleQueue[Sequence[Point] | None] = SimpleQueue()
     # A parent that is busy for a moment must not hold up the polls.
     sender = threading.Thread(target=_send, args=(batches, connection), name="sender")
@@ -96,7 +102,7 @@ async def _poll(work: Work, config: Path, connection: Connection) -> None:
     try:
         await work(config, batches.put, stopped)
     finally:
-        asyncio.get_running_loop().remove_reader(connection.fileno())
+        loop.remove_reader(said)
         batches.put(None)
         sender.join()
 

@@ -8,11 +8,12 @@ Errors: StoreError
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from storage.point import Point
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Aggregate = Literal["mean", "min", "max", "last", "sum", "p50", "p95", "increase", "rate"]
 #: tag name -> the value it must have, or one of several
@@ -51,7 +52,7 @@ class Store(Protocol):
         """
         ...
 
-    def latest(self, measurement: str, fields: Sequence[str], within: timedelta, where: Tags = ALL) -> pd.DataFrame:
+    def latest(self, measurement: str, fields: Sequence[str], within: timedelta, where: Tags = ALL) -> "pd.DataFrame":
         """Return the newest value of each field per series, no older than `within` before now.
 
         Returns:
@@ -73,7 +74,7 @@ class Store(Protocol):
         aggregate: Aggregate,
         by: Sequence[str] = (),
         where: Tags = ALL,
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Return what lies in [start, end), in windows of `every` aligned to the epoch, or raw when `every` is None.
 
         Raw (`every=None`): `aggregate` and `by` are ignored; every stored point that has one of the fields is one row

@@ -66,7 +66,7 @@ async def simulate(
         write_files(directory, layout, devices, control.url, storage)
         _stop_on_signals(stopped, stack)
         if child:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)
+            _stop_with_stdin(stopped)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await tick(factory, clock, stopped)
@@ -159,3 +159,13 @@ def _stop_on_signals(stopped: asyncio.Event, stack: AsyncExitStack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
         stack.callback(loop.remove_signal_handler, number)
+
+
+def _stop_with_stdin(stopped: asyncio.Event) -> None:
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def end() -> None:
+        loop.remove_reader(stdin)  # an ended input stays readable
+        stopped.set()
+
+    loop.add_reader(stdin, end)
