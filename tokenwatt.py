@@ -62,7 +62,8 @@ Port = Annotated[
     typer.Option(min=0, max=65_535, help="port to listen on, instead of dashboard.port; 0 picks one"),
 ]
 Script = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, help="a YAML list of {at, kind, object, seconds}")
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="a YAML list of {at, kind, object, seconds}, as config/demo.yaml"),
 ]
 
 
@@ -237,7 +238,9 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")] = 1,
     speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
     faults: Script = None,
-    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep the site and its data in DIR")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", file_okay=False, help="keep the site and its data in DIR")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="run headless, compare with the factory's own state, exit")
     ] = False,
@@ -266,6 +269,8 @@ def demo(
 def _quiet() -> None:
     """Log what changes, and let no library chatter."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for room in ("collectors", "dashboard", "storage"):
+        logging.getLogger(room).setLevel(logging.INFO)
     for chatty in ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     # gRPC's C core writes a line for every server that goes away; the poller says it once.

@@ -50,6 +50,8 @@ def register(server: Flask, live: Live) -> None:
 
     server.add_url_rule("/api/v1/snapshot", "snapshot", lambda: send(lambda: live.snapshot))
     server.add_url_rule("/api/v1/history", "history", lambda: send(lambda: live.history))
+    # Dash answers every other path with its page, also those of a mistyped client.
+    server.add_url_rule("/api/<path:path>", "no_api", lambda path: _text(f"no such path: /api/{path}\n", 404))
     server.add_url_rule("/healthz", "healthz", lambda: _text("ok\n", 200))
     server.add_url_rule("/readyz", "readyz", lambda: _ready(live.problem))
     server.add_url_rule("/metrics", "metrics", lambda: _metrics(live, requests))

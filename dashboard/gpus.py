@@ -6,7 +6,19 @@ from typing import Any
 import numpy as np
 
 from dashboard import idle
-from dashboard.kpis.windows import Bools, Floats, increase, last, live, mean, newest, tally
+from dashboard.kpis.windows import (
+    GAP_PERIODS,
+    LIVE_SECONDS,
+    Bools,
+    Floats,
+    increase,
+    last,
+    live,
+    mean,
+    newest,
+    period,
+    tally,
+)
 from dashboard.numbers import output_samples
 from dashboard.places import Places
 from dashboard.settings import DashboardSettings
@@ -59,10 +71,11 @@ def observe(tables: Tables, verdicts: idle.Verdicts) -> Fleet:
 
     watts, utilization, active = level("power_watts"), level("utilization_ratio"), level("sm_active_ratio")
     lost = gpu.samples("lost")
+    heard, vanished = live(presence, now), _vanished(tables, newest(presence), period(presence))
     tokens, running, waiting = _engines(tables)
     signals = idle.Signals(
-        live=live(presence, now),
-        lost=(last(lost) == 1) & (newest(lost) >= newest(presence)),
+        live=heard | vanished,
+        lost=((last(lost) == 1) & (newest(lost) >= newest(presence))) | vanished,
         activity=np.where(np.isnan(active), utilization, active),
         utilization=utilization,
         tensor=level("tensor_active_ratio"),
@@ -77,6 +90,18 @@ def observe(tables: Tables, verdicts: idle.Verdicts) -> Fleet:
     )
     after = idle.evaluate(verdicts, signals, limits(tables.settings), now)
     return Fleet(signals, after, _throttled(tables) & signals.live, watts)
+
+
+def _vanished(tables: Tables, heard: Floats, periods: Floats) -> Bools:
+    """Return which GPUs are gone while their host goes on telling of others: an exporter just leaves them out.
+
+    `heard` is each GPU's newest sample (epoch s), `periods` its own period (s).
+    """
+    host, count = tables.places.host, len(tables.places.hosts)
+    latest = np.full(count + 1, -np.inf)
+    np.maximum.at(latest, host, heard)
+    gone: Bools = (host >= 0) & (latest[host] - heard > np.maximum(GAP_PERIODS * periods, LIVE_SECONDS))
+    return gone & (latest[host] > tables.now - LIVE_SECONDS)
 
 
 def _engines(tables: Tables) -> tuple[Floats, Floats, Floats]:

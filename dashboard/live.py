@@ -24,6 +24,8 @@ HISTORY_SECONDS = 20.0
 SITE_SECONDS = 30.0
 #: a snapshot older than this is none. Units: s
 READY_SECONDS = 10.0
+#: without new data for longer, nothing here is live. Units: s
+LOST_SECONDS = 60.0
 #: bodies above this are compressed for speed, not for size. Units: bytes
 LARGE = 100_000
 #: the producer leaves at least this share of a core to others
@@ -127,7 +129,10 @@ class Live:
             return "no snapshot yet"
         age = self._clock() - self._last.time
         limit = max(READY_SECONDS, 3 * self.settings.tick.total_seconds())
-        return f"the newest snapshot is {age:.1f} s old" if age > limit else ""
+        if age > limit:
+            return f"the newest snapshot is {age:.1f} s old"
+        silence = self._clock() - self._last.data_time if self._last.data_time else 0.0
+        return f"no data for {silence:.0f} s: are the collectors running?" if silence > LOST_SECONDS else ""
 
     def numbers(self) -> dict[str, float]:
         """Return what the producer tells of itself. Units are in the names."""

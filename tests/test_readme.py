@@ -77,7 +77,7 @@ def test_every_make_target_is_phony_and_helped() -> None:
     phony = re.search(r"(?m)^\.PHONY: (.*)$", makefile)
     assert phony
     assert targets == set(phony[1].split())
-    shown = subprocess.run(["make", "help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["make", "--no-print-directory", "help"], capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in shown.splitlines()} == targets
 
 

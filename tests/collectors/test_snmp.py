@@ -175,7 +175,7 @@ async def test_silent_port_is_a_timeout_that_names_the_address() -> None:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
         target = Target("leaf-9", "snmp", f"127.0.0.1:{port}", timeout=timedelta(milliseconds=400))
-        with pytest.raises(DeviceTimeoutError, match=f"leaf-9 127.0.0.1:{port}: GET of"):
+        with pytest.raises(DeviceTimeoutError, match=f"leaf-9 127.0.0.1:{port}"):
             await poll(target, load_profile("net_snmp"))
         with pytest.raises(DeviceTimeoutError):
             await snmp.identify(target, [load_profile("net_snmp")])

@@ -25,7 +25,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     log = tmp_path_factory.mktemp("demo") / "stderr.log"
     command = [sys.executable, "-m", "tokenwatt", "demo", "--gpus", "64", "--port", "0"]
@@ -49,8 +49,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
                 process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # Not for the session: while it lives, its event loop lets no asyncio test run in this process.
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=str(program("chromium")), args=FLAGS)
         yield chromium
