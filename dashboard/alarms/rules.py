@@ -184,6 +184,16 @@ def _coolant(scene: Scene) -> Iterator[Finding]:
             yield Finding("coolant_return_high", cdu.name, 2, title, "Cooling", impact, cdu.racks)
 
 
+def _pumps(scene: Scene) -> Iterator[Finding]:
+    """A pump that stands while another of its unit runs."""
+    for cdu in scene.cdus:
+        standing = [str(number) for number, speed in enumerate(cdu.pumps, start=1) if speed == 0.0]
+        if standing and len(standing) < len(cdu.pumps):
+            what = f"Pump {standing[0]}" if len(standing) == 1 else f"{len(standing)} pumps"
+            title = f"{what} of {cdu.name} stopped"
+            yield Finding("pump_failed", cdu.name, 2, title, "Cooling", "redundancy lost", cdu.racks)
+
+
 def _flow(scene: Scene) -> Iterator[Finding]:
     """Flow low against what the load needs: rated flow x load / rated load. A CDU's alarm folds those of its racks."""
     by_name = {rack.name: rack for rack in scene.racks}
@@ -260,6 +270,7 @@ _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _gpu_lost,
     _throttled,
     _coolant,
+    _pumps,
     _flow,
     _supplies,
     _bits,

@@ -174,6 +174,15 @@ def test_a_lost_gpu_is_lost_at_once_and_counts_no_watt(plant: Plant) -> None:
     assert (alarm.rule, alarm.priority, alarm.title) == ("gpu_lost", 2, "1 GPU lost on node-3")
 
 
+def test_a_gpu_that_its_exporter_leaves_out_is_lost_and_a_silent_host_is_not(plant: Plant) -> None:
+    plant.run(end=-35.0)
+    plant.run(start=-30.0, skip=("GPU-node-3-1", "node-1"))
+    made = shot(plant)
+    assert made.cells[made.layout.gpus.index("GPU-node-3-1")] == CELL_LOST
+    assert {made.cells[made.layout.gpus.index(f"GPU-node-1-{n}")] for n in (0, 1)} == {CELL_NO_DATA}
+    assert made.states["lost"] == 1
+
+
 def test_one_source_per_rack(plant: Plant) -> None:
     def cross_checks(at: float) -> None:
         whole = {"circuit": "total", "side": "input", "scope": "rack", "rack": "A01"}

@@ -129,6 +129,12 @@ def test_coolant_temperatures() -> None:
     assert told(cdus=(cdu(tcs_return_celsius=56.5),)) == [("Coolant return 56.5 °C at cdu-1, limit 55 °C", 2)]
 
 
+def test_a_pump_that_stands_while_another_runs() -> None:
+    assert told(cdus=(cdu(pumps=(0.0, 0.57)),)) == [("Pump 1 of cdu-1 stopped", 2)]
+    assert told(cdus=(cdu(pumps=(0.0, 0.0)),)) == []
+    assert told(cdus=(cdu(pumps=()),)) == []
+
+
 def test_flow_is_low_against_what_the_load_needs() -> None:
     # Rack at 80 % load needs 0.5 x 1.0 x 0.8 = 0.4 L/s.
     assert told(racks=(rack("A01", flow_liters_per_second=0.41), rack("A02"))) == []
