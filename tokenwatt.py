@@ -193,7 +193,7 @@ def up(
     host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
     port: Port = None,
 ) -> None:
-    """Run everything in one process: collectors, store and dashboard.
+    """Run everything on this machine: collectors, store and dashboard.
 
     Example: `tokenwatt up --config config/site.yaml`
     """
