@@ -102,9 +102,7 @@ class Poller:
             if self._profile is None and self.target.protocol != "nvml":
                 self._profile = await identify(self.target, self._library)
                 logger.info("%s: recognised as %s", self._where, self._profile.profile)
-            self._collector = import_module(f"collectors.{self.target.protocol}").open_collector(
-                self.target, self._profile
-            )
+            self._collector = open_collector(self.target, self._profile)
         return await self._collector.poll(time_ns)
 
     def _succeed(self, result: PollResult) -> None:
@@ -152,6 +150,17 @@ def _state_of(error: CollectError) -> int:
     if isinstance(error, DeviceTimeoutError | DeviceRefusedError):
         return UNREACHABLE
     return UNAUTHORISED if isinstance(error, AuthenticationError) else MALFORMED
+
+
+def open_collector(target: Target, profile: Profile | None) -> Collector:
+    """Return the target's collector, unopened, from the module that its protocol names; that module is loaded now.
+
+    Raises:
+        CollectError: the target's options are wrong.
+        ConfigError: the profile is not written as its protocol wants.
+    """
+    collector: Collector = import_module(f"collectors.{target.protocol}").open_collector(target, profile)
+    return collector
 
 
 async def identify(target: Target, library: Library) -> Profile:

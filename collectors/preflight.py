@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from collectors.collector import CollectError, Target
 from collectors.inventory import Inventory, load_inventory
+from collectors.poller import open_collector
 from collectors.profile import Library, list_profiles
 from collectors.settings import CollectorsSettings
 from storage.config import ConfigError, InvalidValueError, Problem, problem_at
@@ -48,7 +48,7 @@ def check_targets(config: Path, targets: Sequence[Target], library: Library) -> 
             continue
         profile = library.profile(target.profile) if target.profile else None
         try:
-            import_module(f"collectors.{target.protocol}").open_collector(target, profile)
+            open_collector(target, profile)
         except ConfigError as error:
             # A collector knows the profile's name alone.
             file = library.path(str(target.profile))

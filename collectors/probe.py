@@ -2,15 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from importlib import import_module
 from socket import gethostname
 from time import time_ns
 from urllib.parse import urlsplit
 
 from collectors.address import parse_target_url
-from collectors.collector import CollectError, Collector, PollResult, Target
+from collectors.collector import CollectError, PollResult, Target
 from collectors.inventory import Inventory
-from collectors.poller import identify
+from collectors.poller import identify, open_collector
 from collectors.profile import Library, Profile
 from collectors.settings import CollectorsSettings, TargetSettings, build_targets
 
@@ -55,7 +54,7 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
     Raises:
         CollectError: the device does not answer within `timeout_s`, or answers what the profile cannot be.
     """
-    collector: Collector = import_module(f"collectors.{target.protocol}").open_collector(target, profile)
+    collector = open_collector(target, profile)
     result: PollResult | None = None
     try:
         async with asyncio.timeout(timeout_s):
