@@ -38,6 +38,8 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_retries", 0),
 )
 TLS_MODES = ("on", "off")
+#: what grpcio itself says, as INTERNAL, when the connection breaks while it writes; no server's words
+BROKEN_WRITE = "Internal error from Core"
 
 _ELEMENT = re.compile(r"((?:\\.|[^/\\\[\]]|\[[^\]]*\])+)")
 _KEY = re.compile(r"\[([^=\]]+)=([^\]]*)\]")
@@ -182,7 +184,8 @@ class GnmiClient:
             return AuthenticationError(f"{text}: check user, password or client certificate")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeviceTimeoutError(text)
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
+        lost = code is grpc.StatusCode.INTERNAL and details == BROKEN_WRITE
+        if lost or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
             hint = "" if self._options.get("tls", "on") == "off" else " (a server without TLS needs tls=off)"
             return DeviceRefusedError(f"{text}: connection refused, lost, or ended by the device{hint}")
         refusals = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)

@@ -20,6 +20,7 @@ from collectors.collector import (
     DeviceRefusedError,
     DeviceTimeoutError,
     PollResult,
+    ProtocolError,
     Target,
 )
 from collectors.gnmi_client import GnmiClient, GnmiStream, PollRefusedError, make_path
@@ -182,6 +183,16 @@ async def test_server_that_died_and_came_back_is_polled_again(site: Site, opened
     site.pass_time(20)
     after = of(await opened.poll(2 * 10**10), "interface", interface="Ethernet0").fields["rx_bytes_total"]
     assert after > before
+
+
+@pytest.mark.parametrize(
+    ("details", "kind"), [("Internal error from Core", DeviceRefusedError), ("redis is gone", ProtocolError)]
+)
+async def test_connection_that_breaks_while_writing_is_lost_and_no_fault_of_the_device(
+    site: Site, details: str, kind: type[CollectError]
+) -> None:
+    error = GnmiClient(site.target()).explain(grpc.StatusCode.INTERNAL, details, "Subscribe COUNTERS_DB")
+    assert type(error) is kind
 
 
 async def test_silent_switch_times_out_and_recovers(site: Site) -> None:
