@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from collectors.collector import CollectError, PollResult, Target
+from collectors.collector import CollectError, PollResult, Target, UnknownDeviceError
 from collectors.poller import place
 from collectors.preflight import check_targets, load_files
-from collectors.probe import find_profile, target_of
+from collectors.probe import find_profile, not_given, target_of
 from collectors.probe import probe as ask_once
 from collectors.process import Pollers
 from collectors.profile import Library
@@ -150,7 +150,12 @@ def probe(
     `tokenwatt probe modbus://10.0.0.9:502?profile=supermicro_scdu` · `tokenwatt probe nvml:// --format lp`
     """
     target, fleet = _probe_target(device, config, profile)
-    result = asyncio.run(_probe(target, fleet.library, timeout))
+    try:
+        result = asyncio.run(_probe(target, fleet.library, timeout))
+    except UnknownDeviceError as error:
+        # It answers, so the probe has not failed; but nothing is guessed.
+        _complain(f"server=unknown {error}", "[yellow]warning[/]")
+        return
     points = place(result.points, fleet.places)
     _PRINTERS[output](points)
     for what in (*result.missing, *result.rejected):
@@ -199,7 +204,7 @@ def up(
     """
     site, fleet = _load(config)
     check_targets(config, fleet.targets, fleet.library)
-    with _running(config, site) as live, _web(live, site, host, port) as url:
+    with _running(config, site) as live, _web(live, site.dashboard, host, port) as url:
         _wait_for_signal(_listening(url))
 
 
@@ -226,7 +231,7 @@ def serve(
     Example: `tokenwatt serve --config config/site.yaml --port 8060`
     """
     site, _fleet = _load(config)
-    with _store(config, site) as store, _live(store, site, dict) as live, _web(live, site, host, port) as url:
+    with _store(config, site) as store, _live(store, site, dict) as live, _web(live, site.dashboard, host, port) as url:
         _wait_for_signal(_listening(url))
 
 
@@ -259,7 +264,7 @@ def demo(
         config = directory / "site.yaml"
         site, _fleet = _load(config)
         live = stack.enter_context(_running(config, site))
-        url = stack.enter_context(_web(live, site, host, 0 if check else port))
+        url = stack.enter_context(_web(live, site.dashboard, host, 0 if check else port))
         if check:
             _prove(url, directory, seconds)
         else:
@@ -348,37 +353,10 @@ def _running(config: Path, site: Site) -> "Iterator[Live]":
         yield live
 
 
-@contextmanager
-def _web(live: "Live", site: Site, host: str | None, port: int | None) -> Iterator[str]:
-    """Serve the dashboard in threads and yield its address."""
-    from waitress.server import TcpWSGIServer, create_server
-    from waitress.wasyncore import close_all
+def _web(live: "Live", settings: DashboardSettings, host: str | None, port: int | None) -> AbstractContextManager[str]:
+    from dashboard.web import serving
 
-    from dashboard.app import create_app
-
-    settings = site.dashboard
-    address = host or settings.host
-    dash = create_app(live, settings)
-    channels: dict[int, Any] = {}
-    number = settings.port if port is None else port
-    try:
-        server = create_server(dash.server, map=channels, host=address, port=number, threads=8, asyncore_use_poll=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot listen on {address}:{number}: {reason}; give another --port or --host") from error
-    if not isinstance(server, TcpWSGIServer):
-        raise OSError(f"{address} names more than one address: give one, for example 127.0.0.1 or 0.0.0.0")
-    thread = threading.Thread(target=server.run, name="web")
-    thread.start()
-    url = f"http://{address}:{server.getsockname()[1]}"
-    try:
-        yield url
-    finally:
-        # Only the loop's own thread may close its channels; without any it ends.
-        trigger: Any = server.trigger
-        trigger.pull_trigger(lambda: close_all(channels))
-        thread.join()
-        server.task_dispatcher.shutdown()
+    return serving(live, settings, host, port)
 
 
 @contextmanager
@@ -464,7 +442,10 @@ async def _probe(target: Target, library: Library, timeout_s: float) -> PollResu
     profile = await find_profile(target, library, timeout_s)
     if profile is not None:
         _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
-    return await ask_once(target, profile, timeout_s)
+    result = await ask_once(target, profile, timeout_s)
+    for what in not_given(profile, result) if profile is not None else ():
+        _complain(what, "[dim]not given[/]")
+    return result
 
 
 def _print_table(points: Sequence[Point]) -> None:

@@ -25,7 +25,16 @@ _OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
     "redfish": {"tls": (*_TLS, "insecure")},
     "gnmi": {"tls": _TLS, "ca": None, "cert": None, "key": None, "server_name": None},
     "mqtt": {"tls": (*_TLS, "insecure"), "ca": None, "cert": None, "key": None},
-    "nvml": {},
+    # release: a file; while it is there NVML is let go, so that a driver can be unloaded or a GPU be reset
+    "nvml": {"release": None, "workload": ("on", "off")},
+}
+#: switches of a page's target; they stand under `options`, since its query belongs to the server
+PAGE_OPTIONS: Mapping[str, tuple[str, ...] | None] = {
+    "tls": ("on", "insecure"),
+    "ca": None,
+    "cert": None,
+    "key": None,
+    "server_name": None,
 }
 
 
@@ -90,8 +99,8 @@ def _parse_page(parts: SplitResult, port: int | None) -> TargetUrl:
 def _parse_library(parts: SplitResult, port: int | None) -> TargetUrl:
     if parts.netloc:
         raise _wrong("nvml", "a library's path begins with a third slash")
-    _options(parts)
-    return TargetUrl("nvml", unquote(parts.path))
+    options, _ = _options(parts)
+    return TargetUrl("nvml", unquote(parts.path), options=options)
 
 
 def _parse_address(parts: SplitResult, port: int | None) -> TargetUrl:

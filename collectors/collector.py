@@ -5,6 +5,8 @@ Errors: CollectError            this poll brought nothing; the runtime counts it
           DeviceRefusedError    refused, or closed
           AuthenticationError   credentials or rights are wrong: a person must act
           ProtocolError         an answer that the protocol does not allow
+          UnknownDeviceError    it answers, and no profile fits: nothing is guessed
+          MaintenanceError      released on purpose, by a person
 
 Messages read `cdu-3 10.0.0.7:502: register 40101: illegal address`; foreign text is quoted with %r.
 """
@@ -36,6 +38,14 @@ class AuthenticationError(CollectError):
 
 class ProtocolError(CollectError):
     """The answer breaks the protocol."""
+
+
+class UnknownDeviceError(CollectError):
+    """The device answers, but no profile fits it; the message says what it looks like."""
+
+
+class MaintenanceError(CollectError):
+    """A person has released the device for maintenance; it is not asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from collectors.collector import (
     PollResult,
     ProtocolError,
     Target,
+    UnknownDeviceError,
 )
 from collectors.decode import Batch
 from collectors.exposition_rows import Table
@@ -140,7 +141,8 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
         seen = Counter(found[0] for metric in metrics if (found := _PREFIX.match(metric)))
         tried = ", ".join(f"{name} ({prefix})" for name, prefix in prefixes.items()) or "none"
         begin = ", ".join(prefix for prefix, _ in seen.most_common(8))
-        raise CollectError(f"{_where(target)}: server unknown: its metrics begin with {begin}; profiles tried: {tried}")
+        what = f"its metrics begin with {begin}; profiles tried: {tried}"
+        raise UnknownDeviceError(f"{_where(target)}: server unknown: {what}")
     return best
 
 

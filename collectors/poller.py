@@ -14,8 +14,10 @@ from collectors.collector import (
     Collector,
     DeviceRefusedError,
     DeviceTimeoutError,
+    MaintenanceError,
     PollResult,
     Target,
+    UnknownDeviceError,
 )
 from collectors.profile import Library, Profile
 from storage.point import Point
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 BACK_OFF_LIMIT_S = 60.0
 
 #: values of `device.state`
-OK, PARTIAL, UNREACHABLE, UNAUTHORISED, MALFORMED = range(5)
+OK, PARTIAL, UNREACHABLE, UNAUTHORISED, MALFORMED, UNKNOWN, MAINTENANCE = range(7)
 
 
 def phase_ns(name: str, interval_ns: int) -> int:
@@ -38,6 +40,15 @@ def slot_ns(name: str, interval_ns: int, now_ns: int) -> int:
     """Return the instant of the target's grid at or before `now_ns` (epoch ns): the time stamp of a poll begun now."""
     phase = phase_ns(name, interval_ns)
     return (now_ns - phase) // interval_ns * interval_ns + phase
+
+
+_STATES: Mapping[type[CollectError], int] = {
+    DeviceTimeoutError: UNREACHABLE,
+    DeviceRefusedError: UNREACHABLE,
+    AuthenticationError: UNAUTHORISED,
+    UnknownDeviceError: UNKNOWN,
+    MaintenanceError: MAINTENANCE,
+}
 
 
 @dataclass(slots=True)
@@ -147,9 +158,7 @@ class Poller:
 
 
 def _state_of(error: CollectError) -> int:
-    if isinstance(error, DeviceTimeoutError | DeviceRefusedError):
-        return UNREACHABLE
-    return UNAUTHORISED if isinstance(error, AuthenticationError) else MALFORMED
+    return next((state for kind, state in _STATES.items() if isinstance(error, kind)), MALFORMED)
 
 
 def open_collector(target: Target, profile: Profile | None) -> Collector:

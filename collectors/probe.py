@@ -71,5 +71,15 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
     return result
 
 
+def not_given(profile: Profile, result: PollResult) -> list[str]:
+    """Return what the profile knows and this device did not give, a line each, with what to set on the device."""
+    given = {f"{point.measurement}.{name}" for point in result.points for name in point.fields}
+    hints = {spec.to: spec.hint for group in profile.groups for spec in group.points if spec.to not in given}
+    return [
+        *(f"{path}: {hint}" if hint else path for path, hint in hints.items()),
+        *(f"{path}: {why}" for path, why in profile.lacks.items()),
+    ]
+
+
 def _late(target: Target, timeout_s: float) -> CollectError:
     return CollectError(f"{target.name} {target.address}: no complete answer in {timeout_s:g} s")

@@ -58,6 +58,8 @@ class PointSpec(_Strict):
     tags: Mapping[str, str] = Field(default_factory=dict)
     #: fast: each poll; slow: each `poll.slow`
     every: Literal["fast", "slow"] = "fast"
+    #: what to set on the device where this reading is not there; told by `tokenwatt probe`
+    hint: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -128,6 +130,8 @@ class Profile(_Strict):
     poll: Poll = Poll()
     groups: tuple[Group, ...]
     derived: tuple[Derived, ...] = ()
+    #: measurement.field that this device never gives -> why; told by `tokenwatt probe`
+    lacks: Mapping[str, str] = Field(default_factory=dict)
 
     @cached_property
     def readings(self) -> Mapping[tuple[int, int], Reading]:
@@ -222,6 +226,9 @@ def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
         yield from _group_mistakes(("groups", number), group)
     for number, rule in enumerate(profile.derived):
         yield from _derived_mistakes(("derived", number), rule)
+    for path in profile.lacks:
+        if wrong := _unknown_field(path):
+            yield ("lacks", path), wrong
 
 
 def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
