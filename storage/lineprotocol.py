@@ -17,8 +17,9 @@ _REMEMBERED = 500_000
 # The protocol has no escape for line breaks in tags; like InfluxData's own clients, write them as two characters.
 _TAG = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": r"\t", "\r": r"\r"})
 _TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
-#: sums beyond it hold NaN, an infinity, or perhaps a state of over 64 bits: look at each value
-_PLAIN = 1e18
+#: magnitudes that sum up to more hold NaN, an infinity, perhaps a state of over 64 bits or a whole number that no float
+#: is: look at each value
+_PLAIN = 2.0**53
 
 _Write = Callable[[Point], str]
 
@@ -82,7 +83,7 @@ def _compile(point: Point, own: dict[str, Field]) -> _Write | None:
 
     def write(point: Point) -> str:
         values = (take(point.fields),) if single else take(point.fields)
-        if not -_PLAIN < sum(values) < _PLAIN:
+        if not sum(map(abs, values)) <= _PLAIN:
             return _write_each(point)
         return (template % values).replace(".0,", ",").removesuffix(".0")
 

@@ -182,7 +182,7 @@ def test_an_empty_answer_has_every_column(wire: Wire, store: InfluxDBStore) -> N
         store.range("gpu", ["power_watts"], START, END, every=MINUTE, aggregate="mean"),
     ):
         assert len(frame) == 0
-        assert frame.columns[-3:].tolist() == ["tenant", "time", "power_watts"]
+        assert frame.columns[-3:].tolist() == ["exporter", "time", "power_watts"]
     grouped = store.range("gpu", ["power_watts"], START, END, every=MINUTE, aggregate="rate", by=["rack"])
     assert grouped.columns.tolist() == ["rack", "time", "power_watts"]
 

@@ -52,6 +52,7 @@ def points(draw: st.DrawFn) -> Point:
 
 @given(points())
 @example(Point("gpu", {"model": "B200 \\"}, {"power_watts": 1e16, "lost": 0}, TIME_NS))
+@example(Point("gpu", {}, {"memory_used_bytes": 2**53 + 1, "memory_total_bytes": -(2**53) - 1}, TIME_NS))
 @example(Point("alarm", {"rule": "a=b,c d"}, {"text": 'say "\\"\n', "value": 0.0, "limit": -0.0}, TIME_NS))
 @example(Point("kpi", {"name": "pue"}, {"value": 1.0, "numerator": 10.05, "denominator": 1e-7, "quality": 2}, TIME_NS))
 def test_lines_are_those_of_influxdatas_own_encoder(point: Point) -> None:
