@@ -1,4 +1,4 @@
-"""The GPUs of NVML hosts: a libnvidia-ml.so.1 per host, built from nvml.c, with a state file that is kept fresh.
+"""The GPUs of NVML hosts: a libnvidia-ml.so.1 per host, built from nvml*.c, with a state file that is kept fresh.
 
 Without a C compiler the stand-in of nvml_python.py takes the library's place.
 """
@@ -25,7 +25,7 @@ from collectors.simulator.service import Device, Service
 logger = logging.getLogger(__name__)
 
 LIBRARY = "libnvidia-ml.so.1"
-_SOURCE = Path(__file__).with_name("nvml.c")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("nvml*.c")))
 _STAND_IN = Path(nvml_python.__file__)
 #: how often a new step of the physics is looked for
 _WATCH_SECONDS = 0.1
@@ -85,7 +85,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 async def build_library(directory: Path) -> Path | None:
-    """Compile nvml.c into `directory` and return the library, or None, with a warning, where that is not possible."""
+    """Compile nvml*.c into `directory` and return the library, or None, with a warning, where that is not possible."""
     compiler = shutil.which("cc")
     if compiler is None:
         logger.warning(
@@ -96,15 +96,17 @@ async def build_library(directory: Path) -> Path | None:
     header += [f"#define STEP_SECONDS {STEP_SECONDS}", f"#define SLOWDOWN_CELSIUS {SLOWDOWN_CELSIUS}"]
     header += [f'#define VERSION "{VERSION.rstrip(bytes(1)).decode()}"', ""]
     (directory / "nvml_state.h").write_text("\n".join(header))
-    library = directory / LIBRARY
-    flags = ["-shared", "-fPIC", "-O2", f"-Wl,-soname,{LIBRARY}", f"-I{directory}"]
+    library, draft = directory / LIBRARY, directory / f"{LIBRARY}.new"
+    flags = ["-shared", "-fPIC", "-O1", f"-Wl,-soname,{LIBRARY}", f"-I{directory}"]
     process = await asyncio.create_subprocess_exec(
-        compiler, *flags, "-o", str(library), str(_SOURCE), "-lm", "-ldl", stderr=asyncio.subprocess.PIPE
+        compiler, *flags, "-o", draft, *SOURCES, "-lm", "-ldl", stderr=asyncio.subprocess.PIPE
     )
     _, complaints = await process.communicate()
     if process.returncode:
         logger.warning("cc cannot build %s, a stand-in in Python is used: %r", LIBRARY, complaints[-500:].decode())
         return None
+    # One that is loaded stays whole.
+    draft.replace(library)
     return library
 
 
@@ -116,9 +118,12 @@ async def start(factory: Factory, clock: Callable[[], float] = time.time, direct
     for host in hosts:
         own = (directory / host.name).resolve()
         own.mkdir(exist_ok=True)
-        # Each host loads its own copy: the library looks for its state beside itself. One that is loaded stays whole.
+        for left in ("nvml.energy", "nvml.forbidden"):
+            (own / left).unlink(missing_ok=True)
+        # Each host loads its own copy: the library looks for its state beside itself.
         replace_file(own / library.name, library.read_bytes())
-        url = f"nvml://{quote(str(own / library.name))}"
+        # The pids that it shows are none of this machine.
+        url = f"nvml://{quote(str(own / library.name))}?workload=off"
         _write(factory, host, directory, clock)
         devices.append(Device(host.name, url, None, 5.0 if factory.layout.gpus <= _LARGE else 10.0))
     task = asyncio.create_task(_keep_fresh(factory, hosts, directory, clock))

@@ -1,8 +1,9 @@
 """The state file of the simulated NVML, and a stand-in for the library in Python where no C compiler is at hand.
 
 A collector loads a copy of this file by its path, the state beside it: `pynvml.nvmlLib = open_library()`. It has the
-same symbols behind the same binding as `nvml.c`, with the same answers; what it cannot show is loading and calling a
-shared library. It uses the standard library only, since it runs outside our package.
+symbols of a healthy board behind the same binding as `nvml.c`, with the same answers; what it cannot show is loading
+and calling a shared library, scenarios, MIG and events. It uses the standard library only, since it runs outside our
+package.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 STATE = "nvml.state"
-VERSION = b"TWNVML1\0"
+VERSION = b"TWNVML2\0"
 #: length of one step of the physics: counters are carried on so far beyond the file's time
 STEP_SECONDS = 1.0
 SLOWDOWN_CELSIUS = 87.0
@@ -26,6 +27,7 @@ COLUMNS = (
     "memory_temperature_celsius", "sm_clock_hertz", "sm_clock_max_hertz", "memory_clock_hertz", "clock_event_mask",
     "throttle_power_seconds", "throttle_power_rate", "throttle_thermal_seconds", "throttle_thermal_rate",
     "nvlink_tx_bytes", "nvlink_tx_rate", "nvlink_rx_bytes", "nvlink_rx_rate", "process_count", "lost",
+    "sm_active_ratio", "sm_occupancy_ratio", "tensor_active_ratio", "dram_active_ratio", "xid",
 )  # fmt: skip
 #: version, number of GPUs, calls block, epoch seconds of the state, factory's clock minus the system's, seconds by
 #: which the first board's energy comes late, texts
@@ -81,16 +83,39 @@ _GETTERS: dict[str, Callable[[Board], float]] = {
     "nvmlDeviceGetCurrPcieLinkGeneration": lambda b: 5,
     "nvmlDeviceGetCurrPcieLinkWidth": lambda b: 16,
 }
+#: GPM metric -> the number that it gives, in percent
+_METRICS: dict[int, Callable[[Board], float]] = {
+    2: lambda b: b.value["sm_active_ratio"] * 100,
+    3: lambda b: b.value["sm_occupancy_ratio"] * 100,
+    5: lambda b: b.value["tensor_active_ratio"] * 100,
+    10: lambda b: b.value["dram_active_ratio"] * 100,
+}
+_Field = tuple[Callable[[Board], float], int, bool]
+_ZERO: _Field = (lambda b: 0, 0, True)
+_LIMIT: _Field = (lambda b: b.value["power_limit_watts"] * 1e3, 0, False)
 #: field id -> the number that it gives, its scope, and whether it is 64 bits wide
-_FIELDS: dict[int, tuple[Callable[[Board], float], int, bool]] = {
+_FIELDS: dict[int, _Field] = {
+    38: _ZERO,
+    45: _ZERO,
+    52: _ZERO,
+    59: _ZERO,
     74: (lambda b: b.counter("throttle_power_seconds", 1e9), 0, True),
     75: (lambda b: b.counter("throttle_thermal_seconds", 1e9), 0, True),
+    76: _ZERO,
+    77: _ZERO,
+    78: _ZERO,
+    79: _ZERO,
     82: (lambda b: b.value["memory_temperature_celsius"], 0, False),
     83: (lambda b: b.counter("energy_joules", 1e3), 0, True),
     138: (lambda b: b.counter("nvlink_tx_bytes", 1 / 1024), ALL_LINKS, True),
     139: (lambda b: b.counter("nvlink_rx_bytes", 1 / 1024), ALL_LINKS, True),
     185: (lambda b: b.value["power_watts"] * 1e3, 0, False),
     186: (lambda b: b.value["power_watts"] * 1e3, 0, False),
+    188: _LIMIT,
+    189: _LIMIT,
+    190: _LIMIT,
+    191: (lambda b: b.counter("energy_joules", 1e3), 0, True),
+    192: _LIMIT,
     230: (lambda b: 0, 0, False),
 }
 
@@ -102,6 +127,8 @@ class Library:
         self._path = state
         self.references = 0
         self.delay = 0.0
+        #: GPM samples by number: the board and the epoch seconds at which it was asked
+        self.samples: dict[int, tuple[Board, float] | None] = {}
 
     def __getattr__(self, symbol: str) -> Callable[..., Any]:
         if symbol in _GETTERS:
@@ -303,6 +330,46 @@ def _fields(library: Library, handle: Any, _count: Any, out: Any) -> int:
     return error
 
 
+def _gpm_support(library: Library, handle: Any, out: Any) -> int:
+    error, _, _ = library.open(handle)
+    out._obj.isSupportedDevice = int(not error)
+    return error
+
+
+def _gpm_alloc(library: Library, out: Any) -> int:
+    number = max(library.samples, default=0) + 1
+    library.samples[number] = None
+    ctypes.c_void_p.from_buffer(out._obj).value = number
+    return SUCCESS
+
+
+def _number(sample: Any) -> int:
+    return ctypes.cast(sample, ctypes.c_void_p).value or 0
+
+
+def _gpm_free(library: Library, sample: Any) -> int:
+    return INVALID_ARGUMENT if library.samples.pop(_number(sample), 0) == 0 else SUCCESS
+
+
+def _gpm_sample(library: Library, handle: Any, sample: Any) -> int:
+    error, _, board = library.open(handle)
+    if not error:
+        library.samples[_number(sample)] = (board, time.time())
+    return error
+
+
+def _gpm_metrics(library: Library, out: Any) -> int:
+    request = out._obj
+    first, last = (library.samples.get(_number(sample)) for sample in (request.sample1, request.sample2))
+    if not first or not last or last[0].index != first[0].index or last[1] <= first[1]:
+        return INVALID_ARGUMENT
+    for metric in request.metrics[: request.numMetrics]:
+        read = _METRICS.get(metric.metricId)
+        metric.value = read(last[0]) if read else 0.0
+        metric.nvmlReturn = SUCCESS if read else NOT_SUPPORTED
+    return SUCCESS
+
+
 _TEXTS: dict[str, Callable[[Names, Board], bytes]] = {
     "nvmlDeviceGetUUID": lambda names, board: board.uuid,
     "nvmlDeviceGetSerial": lambda names, board: board.serial,
@@ -331,4 +398,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "nvmlDeviceGetNvLinkState": _link_state,
     "nvmlDeviceGetComputeRunningProcesses_v3": _processes,
     "nvmlDeviceGetFieldValues": _fields,
+    "nvmlGpmQueryDeviceSupport": _gpm_support,
+    "nvmlGpmSampleAlloc": _gpm_alloc,
+    "nvmlGpmSampleFree": _gpm_free,
+    "nvmlGpmSampleGet": _gpm_sample,
+    "nvmlGpmMetricsGet": _gpm_metrics,
 }

@@ -38,7 +38,45 @@ SIZES = {
     pynvml.c_nvmlPlatformInfo_v2_t: 44,
     pynvml.c_nvmlMarginTemperature_v1_t: 8,
     pynvml.c_nvmlTemperature_v1_t: 12,
+    pynvml.c_nvmlProcessUtilizationSample_t: 32,
+    pynvml.c_nvmlGpmMetric_t: 40,
+    pynvml.c_nvmlGpmMetricsGet_t: 19104,
+    pynvml.c_nvmlGpmSupport_t: 8,
+    pynvml.c_nvmlC2cModeInfo_v1_t: 4,
+    pynvml.c_nvmlSample_t: 16,
+    pynvml.c_nvmlViolationTime_t: 16,
 }
+#: the versions that the library wants of a struct: number of the version and size
+VERSIONS = {
+    pynvml.nvmlMemory_v2: 2 << 24 | 40,
+    pynvml.nvmlMarginTemperature_v1: 1 << 24 | 8,
+    pynvml.nvmlTemperature_v1: 1 << 24 | 12,
+    pynvml.nvmlPlatformInfo_v2: 2 << 24 | 44,
+    pynvml.nvmlGpuFabricInfo_v2: 2 << 24 | 36,
+    pynvml.nvmlGpuFabricInfo_v3: 3 << 24 | 40,
+    pynvml.NVML_GPM_METRICS_GET_VERSION: 1,
+    pynvml.NVML_GPM_SUPPORT_VERSION: 1,
+}
+#: the calls of a full collector loop, MIG and superchips included; each has `nvml` in front
+SYMBOLS = (
+    "InitWithFlags", "Shutdown", "ErrorString", "SystemGetDriverVersion", "SystemGetNVMLVersion",
+    "SystemGetCudaDriverVersion_v2", "DeviceGetCount_v2", "DeviceGetHandleByIndex_v2", "DeviceGetHandleByUUID",
+    "DeviceGetUUID", "DeviceGetName", "DeviceGetSerial", "DeviceGetIndex", "DeviceGetMinorNumber", "DeviceGetModuleId",
+    "DeviceGetVbiosVersion", "DeviceGetArchitecture", "DeviceGetPciInfo_v3", "DeviceGetPlatformInfo",
+    "DeviceGetGpuFabricInfoV", "DeviceGetUtilizationRates", "DeviceGetMemoryInfo", "DeviceGetMemoryInfo_v2",
+    "DeviceGetBAR1MemoryInfo", "DeviceGetPowerUsage", "DeviceGetEnforcedPowerLimit", "DeviceGetPowerManagementLimit",
+    "DeviceGetTotalEnergyConsumption", "DeviceGetTemperature", "DeviceGetTemperatureV", "DeviceGetMarginTemperature",
+    "DeviceGetTemperatureThreshold", "DeviceGetClockInfo", "DeviceGetMaxClockInfo", "DeviceGetPerformanceState",
+    "DeviceGetCurrentClocksEventReasons", "DeviceGetCurrentClocksThrottleReasons", "DeviceGetTotalEccErrors",
+    "DeviceGetRemappedRows", "DeviceGetPcieThroughput", "DeviceGetPcieReplayCounter", "DeviceGetCurrPcieLinkGeneration",
+    "DeviceGetCurrPcieLinkWidth", "DeviceGetNvLinkState", "DeviceGetMigMode", "DeviceGetPersistenceMode",
+    "DeviceGetEccMode", "DeviceGetFieldValues", "DeviceGetComputeRunningProcesses_v3", "DeviceGetProcessUtilization",
+    "DeviceGetSamples", "DeviceGetViolationStatus", "DeviceGetC2cModeInfoV", "DeviceGetMaxMigDeviceCount",
+    "DeviceGetMigDeviceHandleByIndex", "DeviceIsMigDeviceHandle", "DeviceGetDeviceHandleFromMigDeviceHandle",
+    "DeviceGetGpuInstanceId", "DeviceGetComputeInstanceId", "GpmQueryDeviceSupport", "GpmSampleAlloc", "GpmSampleFree",
+    "GpmSampleGet", "GpmMigSampleGet", "GpmMetricsGet", "EventSetCreate", "EventSetFree",
+    "DeviceGetSupportedEventTypes", "DeviceRegisterEvents", "EventSetWait_v2",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -71,11 +109,23 @@ def test_binding_has_the_layout_that_the_library_is_built_for(struct: Any, size:
     assert ctypes.sizeof(struct) == size
 
 
+@pytest.mark.parametrize(("version", "expected"), VERSIONS.items())
+def test_binding_names_the_versions_that_the_library_wants(version: int, expected: int) -> None:
+    assert version == expected
+
+
+def test_library_has_all_calls_and_keeps_its_own_names_to_itself(site: Site) -> None:
+    library = site.directory / site.host.name / simulator.LIBRARY
+    done = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True)
+    names = {line.split()[2] for line in done.stdout.splitlines()}
+    assert {f"nvml{symbol}" for symbol in SYMBOLS} <= names
+    assert [name for name in names if not name.startswith("nvml")] == []
+
+
 def test_library_compiles_without_warnings(site: Site, tmp_path: Path) -> None:
     # The layouts of the C side are static assertions in the source.
-    source = Path(simulator.__file__).with_name("nvml.c")
     flags = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{tmp_path}"]
-    done = subprocess.run([program("cc"), *flags, source], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("cc"), *flags, *simulator.SOURCES], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -121,6 +171,21 @@ if path.endswith(".py"):
     pynvml.nvmlLib = module.open_library()
 else:
     pynvml.nvmlLib = ctypes.CDLL(path)
+def request(*metrics):
+    made = pynvml.c_nvmlGpmMetricsGet_t(version=1, numMetrics=len(metrics))
+    made.sample1, made.sample2 = pynvml.nvmlGpmSampleAlloc(), pynvml.nvmlGpmSampleAlloc()
+    for metric, place in zip(metrics, made.metrics):
+        place.metricId = metric
+    return made
+def profile(*metrics):
+    assert pynvml.nvmlGpmQueryDeviceSupport(h).isSupportedDevice
+    made = request(*metrics)
+    for sample in (made.sample1, made.sample2):
+        pynvml.nvmlGpmSampleGet(h, sample)
+    pynvml.nvmlGpmMetricsGet(made)
+    for sample in (made.sample1, made.sample2):
+        pynvml.nvmlGpmSampleFree(sample)
+    return [(m.value, m.nvmlReturn) for m in made.metrics[: len(metrics)]]
 pynvml.nvmlInit()
 h = pynvml.nvmlDeviceGetHandleByIndex(0)
 def value(call):
@@ -159,10 +224,13 @@ CALLS = (
     "pynvml.nvmlDeviceGetNvLinkState(h, 18)",
     "[p.usedGpuMemory for p in pynvml.nvmlDeviceGetComputeRunningProcesses(h)]",
     "[(v.fieldId, v.valueType, v.nvmlReturn, v.value.uiVal)"
-    " for v in pynvml.nvmlDeviceGetFieldValues(h, [82, 185, (186, 1), 230, 5])]",
+    " for v in pynvml.nvmlDeviceGetFieldValues(h, [38, 45, 52, 59, 76, 77, 78, 79, 82, 185, (186, 1), 188, 189,"
+    " 190, 192, 230, 5])]",
+    "profile(2, 3, 5, 10, 11)",
+    "pynvml.nvmlGpmMetricsGet(request())",
     "pynvml.nvmlDeviceGetHandleByUUID('GPU-nobody')",
     "pynvml.nvmlDeviceGetHandleByIndex(99)",
-    "pynvml.nvmlDeviceGetBAR1MemoryInfo(h)",
+    "pynvml.nvmlDeviceGetFanSpeed(h)",
 )  # fmt: skip
 
 
@@ -179,7 +247,7 @@ def test_library_and_stand_in_answer_alike(site: Site, tmp_path: Path) -> None:
     assert own[4:7] == [5, 3, "00000000:19:00.0"]
     assert named["pynvml.nvmlDeviceGetNvLinkState(h, 18)"] == "Invalid Argument"
     assert named["pynvml.nvmlDeviceGetHandleByUUID('GPU-nobody')"] == "Not Found"
-    assert named["pynvml.nvmlDeviceGetBAR1MemoryInfo(h)"] == "Function Not Found"
+    assert named["pynvml.nvmlDeviceGetFanSpeed(h)"] == "Function Not Found"
 
 
 def test_quantity_that_is_nan_is_not_supported(site: Site) -> None:
@@ -207,7 +275,7 @@ def test_library_of_another_version_says_that_no_driver_is_loaded(site: Site) ->
     simulator.replace_file(site.state, b"TWNVML0\0" + site.state.read_bytes()[8:])
     library = ctypes.CDLL(str(site.state.with_name(simulator.LIBRARY)))
     assert library.nvmlInitWithFlags(0) == pynvml.NVML_ERROR_DRIVER_NOT_LOADED
-    simulator.replace_file(site.state, b"TWNVML1\0")
+    simulator.replace_file(site.state, b"TWNVML2\0")
     assert library.nvmlInitWithFlags(0) == pynvml.NVML_ERROR_DRIVER_NOT_LOADED
 
 
@@ -229,8 +297,10 @@ async def test_without_a_compiler_a_stand_in_gives_the_same_points(
         finally:
             await asked.aclose()
         assert result.rejected == ()
-        seen.append([(p.measurement, dict(p.tags), _steady(dict(p.fields))) for p in result.points])
+        boards = (point for point in result.points if point.measurement in ("gpu", "gpu_info"))
+        seen.append([(p.measurement, dict(p.tags), _steady(dict(p.fields))) for p in boards])
     await service.close()
+    assert len(seen[0]) >= site.host.gpu_count
     assert seen[0] == seen[1]
 
 
