@@ -1,75 +1,44 @@
-"""The rows of a metrics page: samples that belong together, as a profile says it (see `collectors/exposition.py`)."""
+"""From the samples of a metrics page to the rows of a profile's group (see `collectors/exposition.py`)."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, field_validator
+from functools import reduce
 
 from collectors.decode import Batch
+from collectors.exposition_address import Address, Term, parse_address
+from collectors.exposition_each import Each, no_person, parse_range
 from collectors.exposition_text import MAX_BLOCKS, Labels, Page, Parser
 from collectors.profile import Group, PointSpec
+from storage.schema import field_of
 
 #: values of the row's labels, in the order of `each.labels`
 Key = tuple[str, ...]
+#: values by row; the blank ones as text that no field takes, so that they are refused and counted
+Values = dict[Key, float | str]
 
-_SELECTOR = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*")
-_MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"]*)"\s*(?:,|$)')
+_LARGEST = sys.float_info.max
 
 
-class Each(BaseModel):
-    """The rows of one group: the value of `each`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a sample belongs: its row, and its part of that row. There is one object per place: it hashes fast."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    labels: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    filter: Mapping[str, str] = {}
-    combine: Literal["sum", "max", "first"] = "sum"
-    optional: bool = False
-
-    @field_validator("filter")
-    @classmethod
-    def _patterns(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        for pattern in value.values():
-            re.compile(pattern)
-        return value
+    key: Key
+    part: Key
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
-    """One `at`: a metric and the labels that its samples must have."""
+class _Asked:
+    """One point of the group, ready to be read."""
 
-    metric: str
-    matchers: tuple[tuple[str, re.Pattern[str], bool], ...]
-
-    def takes(self, labels: Labels) -> bool:
-        """Tell whether a sample with these labels is meant."""
-        return all(
-            (pattern.fullmatch(labels.get(name, "")) is not None) is wanted for name, pattern, wanted in self.matchers
-        )
-
-
-def parse_selector(text: str) -> Selector:
-    """Return what `metric` or `metric{label="value", other=~"pattern"}` selects.
-
-    Raises:
-        ValueError: it is not written like that.
-    """
-    found = _SELECTOR.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no metric name")
-    matchers = []
-    block, at = found[2] or "", 0
-    while matcher := _MATCHER.match(block, at):
-        name, operator, value = matcher.groups()
-        pattern = re.compile(value if "~" in operator else re.escape(value))
-        matchers.append((name, pattern, not operator.startswith("!")))
-        at = matcher.end()
-    if block[at:].strip():
-        raise ValueError(f"{text!r}: {block[at:]!r} is no matcher")
-    return Selector(found[1], tuple(matchers))
+    spec: PointSpec
+    addresses: tuple[Address, ...]
+    #: a sample below this says nothing; open: the largest float
+    low: float
+    #: what a text field takes: the first of these labels that the row has
+    labels: tuple[str, ...] = ()
 
 
 class Table:
@@ -87,60 +56,147 @@ class Table:
         self._each = each
         self._key_labels = _dialects(each.labels)
         self._also = _dialects(each.also)
+        self._parts = list(_dialects(each.parts).values())
         self._filter = [(label.split("|"), re.compile(pattern)) for label, pattern in each.filter.items()]
-        self._points = [(spec, [parse_selector(at) for at in spec.addresses]) for spec in group.points]
-        self._keys: dict[str, Key | None] = {}
+        self._blanks = tuple(parse_range(text) for text in each.blank)
+        self._points = [_asked(spec) for spec in group.points]
+        if isinstance(each.optional, tuple) and (unknown := set(each.optional) - {spec.to for spec in group.points}):
+            raise ValueError(f"optional: {', '.join(sorted(unknown))} is no point of this group")
+        self._blocks: dict[str, _Place | None] = {}
+        self._places: dict[tuple[Key, Key], _Place] = {}
 
     def metrics(self, *, slow: bool) -> set[str]:
         """Return the metrics that it reads, those of slow points if asked for."""
-        return {each.metric for _, selectors in self._due(slow) for each in selectors}
+        return {term.metric for asked in self._due(slow) for at in asked.addresses for term in at.terms}
 
     def read(self, page: Page, batch: Batch, *, slow: bool) -> None:
         """Give the page's readings to the batch, and name what is missing."""
-        if len(self._keys) > MAX_BLOCKS:
-            self._keys = {}
+        if len(self._blocks) > MAX_BLOCKS:
+            self._blocks, self._places = {}, {}
         blocks: dict[Key, set[str]] = {}
-        taken: list[tuple[PointSpec, dict[Key, float]]] = []
-        for spec, selectors in self._due(slow):
-            found = (self._gather(page, selector, blocks) for selector in selectors)
-            values = next((values for values in found if values), None)
+        taken: list[tuple[PointSpec, Values | float]] = []
+        for asked in (each for each in self._due(slow) if not each.labels):
+            values = self._first_present(page, asked, blocks)
             if values is not None:
-                taken.append((spec, values))
-            elif not self._each.optional:
-                batch.miss(f"{spec.to}: no sample of {' or '.join(spec.addresses)}", self._group, spec)
+                taken.append((asked.spec, values))
+            elif not self._each.is_optional(asked.spec.to):
+                what = f"{asked.spec.to}: no sample of {' or '.join(asked.spec.addresses)}"
+                batch.miss(what, self._group, asked.spec)
         rows = {key: self._variables(key, where) for key, where in blocks.items()}
         for spec, values in taken:
-            for key, value in values.items():
+            for key, value in (values if isinstance(values, dict) else dict.fromkeys(rows, values)).items():
                 batch.add(self._group, spec, value, rows[key])
+        for asked in (each for each in self._due(slow) if each.labels):
+            for key, where in blocks.items():
+                if text := self._agreed(where, asked.labels):
+                    batch.add(self._group, asked.spec, text, rows[key])
 
-    def _due(self, slow: bool) -> Iterator[tuple[PointSpec, list[Selector]]]:
-        return (point for point in self._points if slow or point[0].every == "fast")
+    def _due(self, slow: bool) -> Iterator[_Asked]:
+        return (asked for asked in self._points if slow or asked.spec.every == "fast")
 
-    def _gather(self, page: Page, selector: Selector, blocks: dict[Key, set[str]]) -> dict[Key, float]:
-        combine = _COMBINE[self._each.combine]
-        values: dict[Key, float] = {}
-        for block, value in page.samples.get(selector.metric, {}).items():
-            key = self._key(block)
-            if key is None or (selector.matchers and not selector.takes(self._parser.labels(block))):
+    def _first_present(self, page: Page, asked: _Asked, blocks: dict[Key, set[str]]) -> Values | float | None:
+        """Return the values of the first address that this page has, per row or one for all rows; blank ones last."""
+        blank: Values | None = None
+        for address in asked.addresses:
+            found = [self._gather(page, term, asked.low, blocks) for term in address.terms]
+            if {} in found:
                 continue
-            values[key] = combine(values[key], value) if key in values else value
-            blocks.setdefault(key, set()).add(block)
-        return values
+            values = found[0] if len(found) == 1 else _calculate(address.operator, found)
+            if isinstance(values, float) or (values and any(isinstance(value, float) for value in values.values())):
+                return values
+            blank = blank or values
+        return blank
 
-    def _key(self, block: str) -> Key | None:
-        """Return the row of a sample, or None where the filter leaves it out."""
-        if block not in self._keys:
+    def _gather(self, page: Page, term: Term, low: float, blocks: dict[Key, set[str]]) -> Values | float:
+        samples = page.samples.get(term.metric)
+        if not samples:
+            return {}
+        if self._key_labels and term.metric in self._each.page:
+            numbers = [value for value in samples.values() if low <= value <= _LARGEST]
+            return reduce(_COMBINE[term.combine or "max"], numbers) if numbers else {}
+        combine = _COMBINE[term.combine or self._each.combine]
+        values: dict[_Place, float] = {}
+        blanks: dict[_Place, float] = {}
+        for block, value in samples.items():
+            place = self._place(block)
+            if place is None or (term.matchers and not term.takes(self._parser.labels(block))):
+                continue
+            blocks.setdefault(place.key, set()).add(block)
+            if not low <= value <= _LARGEST or (self._blanks and self._is_blank(value)):
+                blanks[place] = value
+            else:
+                values[place] = combine(values[place], value) if place in values else value
+        return self._whole_rows(values, blanks, combine, by_part=not term.combine)
+
+    def _whole_rows(
+        self, values: Mapping[_Place, float], blanks: Mapping[_Place, float], combine: "_Combine", *, by_part: bool
+    ) -> Values:
+        """Return one value per row: parts added up; a blank sample withholds the sum that it belongs to."""
+        join = _add if self._parts and by_part else combine
+        rows: dict[Key, float] = {}
+        for place, value in values.items():
+            rows[place.key] = join(rows[place.key], value) if place.key in rows else value
+        found: Values = {**rows}
+        for place, value in blanks.items():
+            alone = place not in values if join is _add else place.key not in rows
+            if combine is _add or alone:
+                found[place.key] = f"blank {value:.17g}"
+        return found
+
+    def _is_blank(self, value: float) -> bool:
+        return any(low <= value <= high for low, high in self._blanks)
+
+    def _place(self, block: str) -> _Place | None:
+        """Return the row and part of a sample, or None where the filter leaves it out."""
+        if block not in self._blocks:
             labels = self._parser.labels(block)
             fits = all(pattern.fullmatch(_first(labels, names)) for names, pattern in self._filter)
-            self._keys[block] = tuple(_first(labels, names) for names in self._key_labels.values()) if fits else None
-        return self._keys[block]
+            key = tuple(_first(labels, names) for names in self._key_labels.values())
+            part = tuple(_first(labels, names) for names in self._parts)
+            self._blocks[block] = self._places.setdefault((key, part), _Place(key, part)) if fits else None
+        return self._blocks[block]
 
-    def _variables(self, key: Key, blocks: set[str]) -> dict[str, str]:
+    def _variables(self, key: Key, blocks: Collection[str]) -> dict[str, str]:
         row = dict(zip(self._key_labels, key, strict=True))
-        for name, dialects in self._also.items():
-            said = {_first(self._parser.labels(block), dialects) for block in blocks} - {""}
-            row[name] = said.pop() if len(said) == 1 else ""
-        return row
+        return row | {name: self._agreed(blocks, dialects) for name, dialects in self._also.items()}
+
+    def _agreed(self, blocks: Collection[str], labels: Sequence[str]) -> str:
+        """Return the label that all samples of a row have or lack, by any of its spellings; "" where they disagree."""
+        said = {_first(self._parser.labels(block), labels) for block in blocks} - {""}
+        return said.pop() if len(said) == 1 else ""
+
+
+def _asked(spec: PointSpec) -> _Asked:
+    if field_of(spec.to).kind == "text":
+        return _Asked(spec, (), 0.0, no_person(spec.addresses))
+    low = field_of(spec.to).low
+    # Nothing that is counted or weighed is negative before scaling either, unless the profile shifts it.
+    shifted = spec.scale < 0 or spec.offset or spec.unit in ("C", "F") or spec.enum
+    never_negative = low is not None and low >= 0 and not shifted
+    return _Asked(spec, tuple(map(parse_address, spec.addresses)), 0.0 if never_negative else -_LARGEST)
+
+
+def _calculate(operator: str, found: list[Values | float]) -> Values | float | None:
+    """Return the terms joined by their operator, for the rows that have them all; a division by zero has no value."""
+    tables = [values for values in found if isinstance(values, dict)]
+    if not tables:
+        return _join(operator, [values for values in found if isinstance(values, float)])
+    keys = [key for key in tables[0] if all(key in table for table in tables)]
+    values: Values = {}
+    for key in keys:
+        terms = [term[key] if isinstance(term, dict) else term for term in found]
+        blank = next((term for term in terms if isinstance(term, str)), None)
+        value = blank or _join(operator, [term for term in terms if isinstance(term, float)])
+        if value is not None:
+            values[key] = value
+    return values
+
+
+def _join(operator: str, terms: list[float]) -> float | None:
+    first, *others = terms
+    if operator == "/":
+        return reduce(lambda a, b: a / b, others, first) if all(others) else None
+    return first + sum(others) if operator == "+" else first - sum(others)
 
 
 def _dialects(labels: tuple[str, ...]) -> dict[str, list[str]]:
@@ -148,8 +204,11 @@ def _dialects(labels: tuple[str, ...]) -> dict[str, list[str]]:
     return {spellings[0]: spellings for spellings in (label.split("|") for label in labels)}
 
 
-def _first(labels: Labels, names: list[str]) -> str:
+def _first(labels: Labels, names: Sequence[str]) -> str:
     return next((labels[name] for name in names if labels.get(name)), "")
+
+
+_Combine = Callable[[float, float], float]
 
 
 def _keep(first: float, _: float) -> float:
@@ -160,4 +219,4 @@ def _add(first: float, second: float) -> float:
     return first + second
 
 
-_COMBINE: Mapping[str, Callable[[float, float], float]] = {"sum": _add, "max": max, "first": _keep}
+_COMBINE: Mapping[str, _Combine] = {"sum": _add, "max": max, "min": min, "first": _keep}

@@ -15,12 +15,18 @@ MAX_BLOCKS = 50_000
 #: lines that could not be read are quoted up to here
 MAX_QUOTED = 20
 
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r'\s*+([a-zA-Z_][a-zA-Z0-9_]*+)\s*+=\s*+"((?:[^"\\]|\\.)*+)"\s*+(?:,|$)')
+#: length of the beginning of a line in messages
+_QUOTED = 60
+
+_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
+_TEXT = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_LABEL = re.compile(rf'({_NAME})\s*+=\s*+"({_TEXT})"')
+_LABELS = re.compile(rf'(?:\s*+{_NAME}\s*+=\s*+"{_TEXT}"\s*+(?:,|$))*+\s*+')
+_FULL_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
 _ESCAPE = re.compile(r"\\(.)")
 _LINE = re.compile(
     r"[ \t]*+(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*+)"
-    r'(?:[ \t]*+\{(?P<block>(?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\}[ \t]*+|[ \t]++)'
+    rf'(?:[ \t]*+\{{(?P<block>(?:[^"}}]++|"{_TEXT}")*+)\}}[ \t]*+|[ \t]++)'
     r"(?P<value>[^\s#{}]++)(?:[ \t]++-?[\d.eE+-]++)?+[ \t\r]*+(?:#.*+)?$"
 )
 
@@ -36,10 +42,23 @@ class Page:
     #: lines of the metrics asked for that are no sample, or one a second time
     rejected: list[str] = field(default_factory=list)
 
-    def reject(self, why: str) -> None:
-        """Note a line that is not taken."""
+    def add(self, name: str, block: str, value: float, number: int) -> None:
+        """Take the sample of line `number`, unless the page has it already."""
+        series = self.samples.setdefault(name, {})
+        if series.setdefault(block, value) is not value:
+            self.reject(number, name, "printed twice")
+
+    def note_type(self, line: str) -> None:
+        """Take a `# TYPE` line."""
+        words = line.split()
+        if len(words) == 4:
+            self.types[words[2]] = words[3]
+
+    def reject(self, number: int, line: str, why: str) -> None:
+        """Note a line that is not taken, by its beginning alone: labels may tell of a person."""
         if len(self.rejected) < MAX_QUOTED:
-            self.rejected.append(why)
+            start = re.split(r'[{"=]', line, maxsplit=1)[0][:_QUOTED]
+            self.rejected.append(f"line {number} {start!r}: {why}")
 
 
 class Parser:
@@ -56,38 +75,37 @@ class Parser:
         """Return the samples of the metrics `names`, or of all."""
         if len(self._blocks) > MAX_BLOCKS:
             self._blocks = {}
-        page = Page()
-        for line in text.split("\n"):
+        page, blocks = Page(), self._blocks
+        for number, line in enumerate(text.split("\n"), 1):
             if line[:1] in "#\r":
-                words = line.split()
-                if len(words) == 4 and words[:2] == ["#", "TYPE"]:
-                    page.types[words[2]] = words[3]
+                if line.startswith("# TYPE "):
+                    page.note_type(line)
                 continue
             brace = line.find("{")
             name = line[:brace] if brace >= 0 else line.partition(" ")[0]
-            plain = name in names if names is not None else _NAME.fullmatch(name) is not None
-            if plain or names is None or _first_word(name) in names:
-                self._take(line, name if plain else "", brace, page)
+            if names is not None and name not in names and (name.isidentifier() or _bare(name) not in names):
+                continue
+            end = line.rfind("}") if brace >= 0 else len(name) - 1
+            block = line[brace + 1 : end] if brace >= 0 else ""
+            value = _number(line[end + 1 :])
+            series = page.samples.get(name)
+            if series is not None and value is not None and block in blocks and block not in series:
+                series[block] = value
+            elif value is not None and _FULL_NAME.fullmatch(name) and self._known(block):
+                page.add(name, block, value, number)
+            else:
+                self._take_rare(line, number, page)
         return page
 
-    def _take(self, line: str, name: str, brace: int, page: Page) -> None:
-        end = line.rfind("}") if brace >= 0 else len(name) - 1
-        block = line[brace + 1 : end] if brace >= 0 else ""
-        value = _number(line[end + 1 :]) if name else None
-        if value is None or not self._known(block):
-            # Lawful but rare: blanks around the name, an exemplar behind the value.
-            found = _LINE.match(line)
-            value = _number(found["value"]) if found else None
-            block = found["block"] or "" if found else ""
-            if found is None or value is None or not self._known(block):
-                page.reject(f"line {line[:120]!r}: no sample")
-                return
-            name = found["name"]
-        series = page.samples.setdefault(name, {})
-        if block in series:
-            page.reject(f"{name}{{{block[:120]}}}: printed twice")
+    def _take_rare(self, line: str, number: int, page: Page) -> None:
+        """Take a line that is lawful but rare, blanks around the name or an exemplar behind the value, or reject it."""
+        found = _LINE.match(line)
+        value = _number(found["value"]) if found else None
+        block = found["block"] or "" if found else ""
+        if found is None or value is None or not self._known(block):
+            page.reject(number, line, "no sample")
         else:
-            series[block] = value
+            page.add(found["name"], block, value, number)
 
     def _known(self, block: str) -> bool:
         if block in self._blocks:
@@ -101,22 +119,21 @@ class Parser:
 
 def parse_labels(block: str) -> dict[str, str] | None:
     r"""Return what stands between the braces, escapes (`\\`, `\"`, `\n`) resolved; None when it is malformed."""
-    labels: dict[str, str] = {}
-    at = 0
-    while found := _LABEL.match(block, at):
-        name, text = found.groups()
-        labels[name] = _ESCAPE.sub(_unescape, text) if "\\" in text else text
-        at = found.end()
-    return None if block[at:].strip() else labels
+    if not _LABELS.fullmatch(block):
+        return None
+    labels = dict(_LABEL.findall(block))
+    if "\\" not in block:
+        return labels
+    return {name: _ESCAPE.sub(_unescape, text) for name, text in labels.items()}
 
 
 def _unescape(found: re.Match[str]) -> str:
     return "\n" if found[1] == "n" else found[1]
 
 
-def _first_word(name: str) -> str:
-    words = name.split(None, 1)
-    return words[0] if words else ""
+def _bare(name: str) -> str:
+    """Return the first word of what stands before the labels; the format allows blanks around a name."""
+    return next(iter(name.split(None, 1)), "")
 
 
 def _number(text: str) -> float | None:

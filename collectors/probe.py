@@ -1,6 +1,7 @@
 """One target asked once, outside a site: what `tokenwatt probe` does."""
 
 import asyncio
+import re
 from dataclasses import replace
 from socket import gethostname
 from time import time_ns
@@ -15,6 +16,8 @@ from collectors.settings import CollectorsSettings, TargetSettings, build_target
 
 #: seconds between two looks at what a broker has pushed
 _LOOK_S = 0.2
+#: what ends the field's name in a line of a poll: `inference.awake: no sample`, `gpu.power_watts[gpu=x]=-1: ...`
+_PATH = re.compile(r"[:\[=]")
 
 
 def target_of(url: str) -> Target:
@@ -72,13 +75,30 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
 
 
 def not_given(profile: Profile, result: PollResult) -> list[str]:
-    """Return what the profile knows and this device did not give, a line each, with what to set on the device."""
+    """Return what the profile knows and this device did not give, a line each, with what to set on the device.
+
+    What the poll names as missing or rejected is left out, for it is told already: see `missing`.
+    """
     given = {f"{point.measurement}.{name}" for point in result.points for name in point.fields}
-    hints = {spec.to: spec.hint for group in profile.groups for spec in group.points if spec.to not in given}
-    return [
-        *(f"{path}: {hint}" if hint else path for path, hint in hints.items()),
-        *(f"{path}: {why}" for path, why in profile.lacks.items()),
-    ]
+    told = {_PATH.split(line, maxsplit=1)[0] for line in (*result.missing, *result.rejected)}
+    hints = {path: hint for path, hint in _hints(profile).items() if path not in given and path not in told}
+    lacks = {path: why for path, why in profile.lacks.items() if path not in given and path not in told}
+    return [f"{path}: {hint}" if hint else path for path, hint in {**hints, **lacks}.items()]
+
+
+def missing(profile: Profile, result: PollResult) -> list[str]:
+    """Return what the poll names as missing, each line with what to set on the device where the profile knows it."""
+    hints = _hints(profile)
+    found = ((line, hints.get(_PATH.split(line, maxsplit=1)[0])) for line in result.missing)
+    return [f"{line}: {hint}" if hint else line for line, hint in found]
+
+
+def _hints(profile: Profile) -> dict[str, str]:
+    """Return each field that the profile reads and its hint, the first that one of its points gives."""
+    hints: dict[str, str] = {}
+    for spec in (spec for group in profile.groups for spec in group.points):
+        hints[spec.to] = hints.get(spec.to) or spec.hint
+    return hints
 
 
 def _late(target: Target, timeout_s: float) -> CollectError:

@@ -1,99 +1,15 @@
-"""Metrics pages over real HTTP: golden pages, the profile's words, failures, and Debian's node_exporter."""
+"""Recorded pages to points, values read by eye, and Debian's node_exporter."""
 
-import asyncio
-import gzip
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pages import TIME_NS, one, page, poll, read, target
 from services import free_port, listens, program, running
 
 from collectors import exposition
-from collectors.collector import (
-    AuthenticationError,
-    CollectError,
-    DeviceRefusedError,
-    DeviceTimeoutError,
-    PollResult,
-    ProtocolError,
-    Target,
-)
 from collectors.exposition import ExpositionCollector
-from collectors.profile import Profile, load_profile
-from storage.config import ConfigError, Secret
-from storage.point import Point
-
-DATA = Path(__file__).parent / "data" / "expositions"
-TIME_NS = 1_760_000_000 * 10**9
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def page(name: str) -> str:
-    return (DATA / f"{name}.prom").read_text()
-
-
-def target(url: str = "http://127.0.0.1:1/metrics", **more: Any) -> Target:
-    return Target("engine-1", "exposition", url, **more)
-
-
-def read(text: str, profile: str | Profile, polls: int = 1) -> PollResult:
-    """Return the last of some polls of one page, without the network."""
-    collector = ExpositionCollector(target(), load_profile(profile) if isinstance(profile, str) else profile)
-    for _ in range(polls):
-        result = collector.read(text, TIME_NS)
-    return result
-
-
-def one(result: PollResult, measurement: str, **tags: str) -> Point:
-    found = [p for p in result.points if p.measurement == measurement and tags.items() <= dict(p.tags).items()]
-    assert len(found) == 1, found
-    return found[0]
-
-
-def profile_of(points: list[dict[str, object]], **each: object) -> Profile:
-    group = {"each": each, "tags": {"model": "{model}", "engine": "{engine}", "tenant": "{team}"}, "points": points}
-    return Profile.model_validate(
-        {
-            "profile": "x",
-            "model": "x",
-            "kind": "inference",
-            "protocol": "exposition",
-            "source": "a test",
-            "groups": [group],
-        }
-    )
-
-
-@asynccontextmanager
-async def serve(handler: Handler) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}/metrics"
-    finally:
-        await runner.cleanup()
-
-
-async def poll(url: str, profile: str = "vllm", **more: Any) -> PollResult:
-    collector = exposition.open_collector(target(url, **more), load_profile(profile))
-    try:
-        return await collector.poll(TIME_NS)
-    finally:
-        await collector.aclose()
-
-
-# --- golden pages, values read by eye
+from collectors.profile import load_profile
 
 
 def test_vllm_engines_are_rows() -> None:
@@ -102,6 +18,7 @@ def test_vllm_engines_are_rows() -> None:
     assert dict(engine.tags) == {
         "endpoint": "engine-1",
         "server": "vllm",
+        "level": "engine",
         "model": "meta-llama/Llama-3.1-70B-Instruct",
         "engine": "1",
     }
@@ -123,6 +40,9 @@ def test_vllm_engines_are_rows() -> None:
         "ttft_seconds_count": 1004.0,
         "itl_seconds_sum": 638.1217694034716,
         "itl_seconds_count": 21554.0,
+        "tpot_seconds_sum": 4.829999999999996,
+        "tpot_seconds_count": 161.0,
+        "start_time_seconds": 1795297731.0499177,
         "e2e_seconds_sum": 868.6087214752798,
         "e2e_seconds_count": 161.0,
     }
@@ -165,7 +85,7 @@ def test_histograms_are_read_each_slow_period_only() -> None:
 
 def test_dcgm_gpus_are_rows() -> None:
     result = read(page("dcgm_exporter_4.8_h100x8_SYNTHETIC"), "dcgm_exporter")
-    assert len(result.points) == 8
+    assert len([point for point in result.points if point.measurement == "gpu"]) == 8
     busy = one(result, "gpu", gpu_index="0")
     assert dict(busy.tags) == {
         "host": "engine-1",
@@ -175,6 +95,7 @@ def test_dcgm_gpus_are_rows() -> None:
         "vendor": "nvidia",
         "namespace": "prod-llm",
         "pod": "llama-70b-0-7c9d",
+        "exporter": "dcgm",
     }
     assert busy.fields["power_watts"] == pytest.approx(612.4)
     assert busy.fields["energy_joules_total"] == pytest.approx(380854830.555)
@@ -266,278 +187,6 @@ node_rapl_package_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0"
     assert one(result, "environment", point="platform_coretemp_0 temp1").fields == {"temperature_celsius": 41}
     assert one(result, "power", circuit="power_meter_acpi power1").fields == {"active_watts": 812}
     assert one(result, "power", circuit="cpu-0").fields == {"energy_joules_total": 262143.5}
-
-
-# --- the profile's words
-
-TOKENS: dict[str, object] = {"to": "inference.output_tokens_total", "at": "tokens_total"}
-
-
-@pytest.mark.parametrize(("combine", "expected"), [("sum", 12.0), ("max", 7.0), ("first", 5.0)])
-def test_samples_of_one_row_are_combined(combine: str, expected: float) -> None:
-    text = 'tokens_total{model="m",rank="0"} 5\ntokens_total{model="m",rank="1"} 7\n'
-    result = read(text, profile_of([TOKENS], labels=["model"], combine=combine))
-    assert one(result, "inference", model="m").fields == {"output_tokens_total": expected}
-
-
-def test_filter_leaves_rows_out() -> None:
-    text = 'tokens_total{model="m",tp_rank="0"} 5\ntokens_total{model="m",tp_rank="1"} 7\ntokens_total{model="n"} 9\n'
-    result = read(text, profile_of([TOKENS], labels=["model"], filter={"tp_rank": "0"}))
-    assert [point.fields["output_tokens_total"] for point in result.points] == [5]
-    empty = read(text, profile_of([TOKENS], labels=["model"], filter={"tp_rank": ""}))
-    assert [point.tags["model"] for point in empty.points] == ["n"]
-
-
-@pytest.mark.parametrize(
-    ("selector", "expected"),
-    [
-        ('{why="stop"}', 1.0),
-        ('{why=~"stop|length"}', 3.0),
-        ('{why!="stop"}', 14.0),
-        ('{why!~"stop|length", model="m"}', 12.0),
-        ('{why=~"sto"}', None),
-    ],
-)
-def test_promql_matchers(selector: str, expected: float | None) -> None:
-    text = "".join(
-        f'done_total{{model="m",why="{why}"}} {n}\n' for why, n in (("stop", 1), ("length", 2), ("abort", 12))
-    )
-    profile = profile_of([{"to": "inference.requests_ok_total", "at": f"done_total{selector}"}], labels=["model"])
-    result = read(text, profile)
-    assert [point.fields.get("requests_ok_total") for point in result.points] == (
-        [] if expected is None else [expected]
-    )
-
-
-def test_first_address_that_is_present_wins() -> None:
-    profile = profile_of([{"to": "inference.kv_cache_ratio", "at": ["fresh", "old"]}], labels=["model"])
-    assert one(read('old{model="m"} 0.5\n', profile), "inference").fields["kv_cache_ratio"] == 0.5
-    assert one(read('old{model="m"} 0.5\nfresh{model="m"} 0.7\n', profile), "inference").fields["kv_cache_ratio"] == 0.7
-
-
-def test_spellings_of_a_label_and_labels_that_disagree() -> None:
-    profile = profile_of([TOKENS], labels=["model|model_name"], also=["team|team_alias", "engine"])
-    text = 'tokens_total{model_name="m",team_alias="blue",engine="0"} 1\ntokens_total{model="m",engine="1"} 2\n'
-    point = one(read(text, profile), "inference")
-    assert dict(point.tags) == {"device": "engine-1", "model": "m", "tenant": "blue"}
-    assert point.fields == {"output_tokens_total": 3}
-
-
-@pytest.mark.parametrize(
-    ("each", "at", "message"),
-    [
-        ({"label": ["x"]}, "a", "label"),
-        ({"combine": "mean"}, "a", "combine"),
-        ({"filter": {"a": "("}}, "a", "unterminated"),
-        ({}, "a b", "no metric name"),
-        ({}, "a{b=c}", "no matcher"),
-        ({}, 'a{b=~"("}', "unterminated"),
-    ],
-)
-def test_wrong_words_are_refused_before_anything_starts(each: dict[str, object], at: str, message: str) -> None:
-    profile = profile_of([{"to": "inference.output_tokens_total", "at": at}], **each)
-    with pytest.raises(ConfigError, match=message):
-        exposition.open_collector(target(), profile)
-
-
-def test_label_blocks_are_taken_apart_once_per_endpoint() -> None:
-    result = read(page("dcgm_exporter_4.8_h100x8_SYNTHETIC"), "dcgm_exporter", polls=3)
-    assert len(result.points) == 8
-
-
-SEEDS = [page(name) for name in ("vllm_0.33.0_generated", "dcgm_exporter_t4_datadog")]
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), which=st.sampled_from([0, 1]))
-def test_mutated_pages_never_crash_nor_store_nan(data: st.DataObject, which: int) -> None:
-    text = SEEDS[which][-12_000:]
-    for _ in range(data.draw(st.integers(1, 12))):
-        at = data.draw(st.integers(0, len(text)))
-        cut = data.draw(st.integers(0, 30))
-        put = data.draw(st.text(alphabet='{}"=,\\ \n0123456789.eE+-NaInf_#', max_size=8))
-        text = text[:at] + put + text[at + cut :]
-    try:
-        result = read(text, ("vllm", "dcgm_exporter")[which])
-    except ProtocolError:
-        return
-    for point in result.points:
-        assert all(not isinstance(value, float) or math.isfinite(value) for value in point.fields.values())
-        assert all(point.tags.values())
-
-
-# --- HTTP
-
-
-async def test_gzip_is_understood() -> None:
-    body = gzip.compress(page("vllm_0.33.0_generated").encode())
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"})
-
-    async with serve(answer) as url:
-        assert one(await poll(url), "inference", engine="0").fields["output_tokens_total"] == 23097.0
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(401, AuthenticationError), (403, AuthenticationError), (404, ProtocolError), (500, ProtocolError)],
-)
-async def test_status_is_named(status: int, error: type[CollectError]) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=status)
-
-    async with serve(answer) as url:
-        with pytest.raises(error, match=f"engine-1 {url}: HTTP {status}"):
-            await poll(url)
-
-
-async def test_nobody_listens() -> None:
-    port = free_port()
-    with pytest.raises(DeviceRefusedError, match=rf"engine-1 http://127.0.0.1:{port}/: cannot connect"):
-        await poll(f"http://127.0.0.1:{port}/")
-
-
-async def test_no_answer_in_time() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with serve(answer) as url:
-        with pytest.raises(DeviceTimeoutError, match=r"no whole page within 0\.2 s"):
-            await poll(url, timeout=timedelta(seconds=0.2))
-
-
-async def test_server_that_hangs_up() -> None:
-    async def answer(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    async with serve(answer) as url:
-        with pytest.raises(DeviceRefusedError, match="the connection broke"):
-            await poll(url)
-
-
-async def test_page_cut_short() -> None:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        await response.write(b"vllm:generation_tokens_total 1\n")
-        assert request.transport is not None
-        request.transport.abort()
-        return response
-
-    async with serve(answer) as url:
-        with pytest.raises((ProtocolError, DeviceRefusedError)):
-            await poll(url)
-
-
-async def test_page_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposition, "MAX_BYTES", 2**20)
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b"x" * 65536)
-
-    async with serve(answer) as url:
-        with pytest.raises(ProtocolError, match="longer than 1 MiB"):
-            await poll(url)
-
-
-async def test_login_page_is_no_exposition() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
-
-    async with serve(answer) as url:
-        with pytest.raises(ProtocolError, match=r"no metric of vllm in it: begins with '<html>"):
-            await poll(url)
-        with pytest.raises(ProtocolError, match="not a page of metrics"):
-            await exposition.identify(target(url), [load_profile("vllm")])
-
-
-@pytest.mark.parametrize(("username", "expected"), [("eve", "Basic ZXZlOnNlc2FtZQ=="), ("", "Bearer sesame")])
-async def test_credentials_are_sent_and_kept_over_a_redirect(username: str, expected: str) -> None:
-    async def answer(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != expected:
-            return web.Response(status=401)
-        if request.path == "/metrics":
-            raise web.HTTPTemporaryRedirect("/metrics/")
-        return web.Response(text=page("vllm_0.33.0_generated"))
-
-    async with serve(answer) as url:
-        result = await poll(url, username=username, password=Secret("sesame"))
-        assert one(result, "inference", engine="0")
-        with pytest.raises(AuthenticationError) as refused:
-            await poll(url, username=username, password=Secret("open"))
-        assert "open" not in str(refused.value)
-
-
-async def test_credentials_do_not_follow_to_another_server() -> None:
-    seen: list[str | None] = []
-
-    async def other(request: web.Request) -> web.Response:
-        seen.append(request.headers.get("Authorization"))
-        return web.Response(text=page("vllm_0.33.0_generated"))
-
-    async with serve(other) as elsewhere:
-
-        async def answer(_: web.Request) -> web.Response:
-            raise web.HTTPFound(elsewhere)
-
-        async with serve(answer) as url:
-            await poll(url, password=Secret("sesame"))
-    assert seen == [None]
-
-
-async def test_next_poll_reconnects() -> None:
-    collector = exposition.open_collector(target(f"http://127.0.0.1:{(port := free_port())}/"), load_profile("vllm"))
-    with pytest.raises(DeviceRefusedError):
-        await collector.poll(TIME_NS)
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=page("vllm_0.33.0_generated"))
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        assert (await collector.poll(TIME_NS)).points
-    finally:
-        await collector.aclose()
-        await collector.aclose()
-        await runner.cleanup()
-
-
-@pytest.mark.parametrize(
-    ("file", "profile"),
-    [
-        ("vllm_0.33.0_generated", "vllm"),
-        ("dcgm_exporter_4.8_h100x8_SYNTHETIC", "dcgm_exporter"),
-        ("dcgm_exporter_t4_datadog", "dcgm_exporter"),
-        ("node_exporter_1.5.0", "node_exporter"),
-    ],
-)
-async def test_endpoint_is_recognised(file: str, profile: str) -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=page(file))
-
-    candidates = [load_profile(name) for name in ("node_exporter", "dcgm_exporter", "vllm")]
-    async with serve(answer) as url:
-        assert (await exposition.identify(target(url), candidates)).profile == profile
-
-
-async def test_unknown_endpoint_names_what_it_says_and_what_was_tried() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(text="tgi_queue_size 1\ntgi_batch_current_size 2\ngo_threads 3\n")
-
-    async with serve(answer) as url:
-        with pytest.raises(CollectError, match=r"server unknown.* tgi_, go_; profiles tried: vllm \(vllm:\)"):
-            await exposition.identify(target(url), [load_profile("vllm")])
 
 
 @pytest.mark.service("prometheus-node-exporter")

@@ -1,6 +1,7 @@
 """The line parser: what the format allows, what it does not, and the same samples as prometheus_client's own parser."""
 
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors import exposition_text
@@ -26,7 +28,7 @@ def samples(parser: Parser, page: Page) -> dict[tuple[str, tuple[tuple[str, str]
 
 def oracle(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        (sample.name, tuple(sorted(sample.labels.items()))): float(sample.value)  # it keeps whole numbers as int
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -64,6 +66,13 @@ def test_samples_are_those_of_prometheus_client(path: Path) -> None:
         ('m{a="b"}5', 5.0),
         ("m\t9", 9.0),
         ("m 9\r", 9.0),
+        ("\tm\t9", 9.0),
+        ('m\t{a="b"}\t9', 9.0),
+        ('m{a="}"} 9', 9.0),
+        ('m{a="b{c=\\"d\\"}"} 9', 9.0),
+        ('m{a="#"} 9 1760000000.123', 9.0),
+        ("m 1e-05", 0.00001),
+        ("m 9.223372036854775807e+18", 9.223372036854775807e18),
         ('m{a="b"} 5 # {trace_id="x"} 0.67', 5.0),
         ('m 5 # {trace_id="x"} 0.67 1760000000.1', 5.0),
     ],
@@ -76,6 +85,42 @@ def test_lawful_lines_are_read(line: str, value: float) -> None:
         assert page.rejected == []
 
 
+OPENMETRICS = """# TYPE vllm_tokens counter
+# UNIT vllm_tokens tokens
+# HELP vllm_tokens Tokens \\"made\\".
+vllm_tokens_total{model="m"} 17.0 1760000000.250 # {trace_id="4bf92f"} 3.0 1760000000.1
+vllm_tokens_created{model="m"} 1759990000.5 1760000000.250
+# TYPE build info
+build_info{version="1.2"} 1
+# TYPE wait_seconds histogram
+# UNIT wait_seconds seconds
+wait_seconds_bucket{le="0.5"} 2 # {} 0.25
+wait_seconds_bucket{le="+Inf"} 3
+wait_seconds_count 3
+wait_seconds_sum 2.5
+# EOF
+"""
+
+
+def test_openmetrics_gives_the_samples_of_prometheus_client() -> None:
+    parser = Parser()
+    page = parser.parse(OPENMETRICS)
+    want = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in openmetrics.text_string_to_metric_families(OPENMETRICS)
+        for sample in family.samples
+    }
+    assert samples(parser, page) == want
+    assert page.samples["vllm_tokens_total"] == {'model="m"': 17.0}
+    assert page.types == {"vllm_tokens": "counter", "build": "info", "wait_seconds": "histogram"}
+    assert page.rejected == []
+
+
+def test_a_page_with_windows_line_ends_is_read() -> None:
+    text = 'm{a="1"} 5\nm{a="2"} 7 1760000000123\nn 3\n'
+    assert Parser().parse(text.replace("\n", "\r\n")) == Parser().parse(text)
+
+
 def test_nan_is_a_sample() -> None:
     assert math.isnan(Parser().parse("m NaN\n").samples["m"][""])
 
@@ -83,10 +128,16 @@ def test_nan_is_a_sample() -> None:
 @pytest.mark.parametrize(
     "line", ["m", "m{", 'm{a="b" 5', "m{a=b} 5", 'm{a="b"} ', 'm{a="b"} five', "m 1_000", "m 1 2 3", 'm{a="b"x="c"} 1']
 )
-def test_malformed_lines_are_rejected_and_quoted(line: str) -> None:
-    page = Parser().parse(f"{line}\nother 1\n", {"m", "other"})
+def test_malformed_lines_are_rejected_and_named(line: str) -> None:
+    page = Parser().parse(f"other 1\n{line}\n", {"m", "other"})
     assert page.samples == {"other": {"": 1.0}}
-    assert page.rejected == [f"line {line!r}: no sample"]
+    assert len(page.rejected) == 1
+    assert re.fullmatch(r"line 2 'm( [^']*)?': no sample", page.rejected[0])
+
+
+def test_rejections_tell_no_labels() -> None:
+    page = Parser().parse('m{user="eve"} 1\nm{user="eve"} 2\nm{user="mallory} 3\nuser="trent" 4\n')
+    assert page.rejected == ["line 2 'm': printed twice", "line 3 'm': no sample", "line 4 'user': no sample"]
 
 
 def test_escapes_and_braces_in_labels() -> None:
@@ -105,7 +156,7 @@ def test_only_the_names_asked_for_are_read() -> None:
 def test_a_sample_printed_twice_counts_once() -> None:
     page = Parser().parse('m{a="1"} 5\nm{a="1"} 7\n')
     assert page.samples == {"m": {'a="1"': 5.0}}
-    assert page.rejected == ['m{a="1"}: printed twice']
+    assert page.rejected == ["line 2 'm': printed twice"]
 
 
 def test_label_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
