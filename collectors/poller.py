@@ -19,8 +19,11 @@ from collectors.collector import (
     Target,
     UnknownDeviceError,
 )
+from collectors.plausibility import Plausibility
+from collectors.precedence import Precedence
 from collectors.profile import Library, Profile
 from storage.point import Point
+from storage.schema import MEASUREMENTS
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class Health:
     rejected: int = 0
     timeouts: int = 0
     errors: int = 0
+    duplicates: int = 0
     failures_in_row: int = 0
     state: int = UNREACHABLE
     poll_seconds: float = 0.0
@@ -70,11 +74,20 @@ class Health:
 class Poller:
     """Poll one target; never raises, whatever the device does."""
 
-    def __init__(self, target: Target, library: Library, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        target: Target,
+        library: Library,
+        monotonic: Callable[[], float] = time.monotonic,
+        precedence: Precedence | None = None,
+    ) -> None:
         self.target = target
         self.health = Health()
         self._library = library
         self._monotonic = monotonic
+        #: shared by all targets of a collector; alone, nobody tells of the same GPU
+        self._precedence = Precedence() if precedence is None else precedence
+        self._plausibility = Plausibility()
         self._collector: Collector | None = None
         self._profile = library.profile(target.profile) if target.profile else None
 
@@ -87,6 +100,7 @@ class Poller:
         try:
             async with asyncio.timeout(self.target.timeout.total_seconds()):
                 result = await self._ask(time_ns)
+            result = self._screen(result)
             points = result.points
             self._succeed(result)
         except TimeoutError:
@@ -115,6 +129,13 @@ class Poller:
                 logger.info("%s: recognised as %s", self._where, self._profile.profile)
             self._collector = open_collector(self.target, self._profile)
         return await self._collector.poll(time_ns)
+
+    def _screen(self, result: PollResult) -> PollResult:
+        """Return what can be true of it, and of boards that several sources tell of what this target is to tell."""
+        points, refused = self._plausibility.check(result.points)
+        points, dropped = self._precedence.filter(self.target.name, points)
+        self.health.duplicates += dropped
+        return replace(result, points=points, rejected=(*result.rejected, *refused))
 
     def _succeed(self, result: PollResult) -> None:
         health = self.health
@@ -148,13 +169,14 @@ class Poller:
             "values_rejected_total": health.rejected,
             "timeouts_total": health.timeouts,
             "errors_total": health.errors,
+            "duplicates_total": health.duplicates,
             "state": health.state,
         }
         if health.last_success is not None:
             fields["last_success_age_seconds"] = self._monotonic() - health.last_success
         profile = self._profile.profile if self._profile else ""
         tags = {**self.target.tags, "device": self.target.name, "protocol": self.target.protocol, "profile": profile}
-        return Point("device", {k: v for k, v in tags.items() if v}, fields, time_ns)
+        return Point("device", {k: tags[k] for k in MEASUREMENTS["device"].tags if tags.get(k)}, fields, time_ns)
 
 
 def _state_of(error: CollectError) -> int:
