@@ -8,35 +8,38 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from collectors import local
+from collectors.address import add_options, parse_options, parse_target_url
 from collectors.collector import CollectError, PollResult, Target, UnknownDeviceError
+from collectors.discovery import build_lists
 from collectors.poller import place
 from collectors.preflight import check_targets, load_files
-from collectors.probe import find_profile, not_given, target_of
+from collectors.probe import find_profile, missing, not_given, target_of
 from collectors.probe import probe as ask_once
-from collectors.process import Pollers
+from collectors.process import Pollers, SimulatorError, simulator
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
+from collectors.terminal import PRINTERS, print_found, print_proof
 from dashboard.settings import DashboardSettings
 from storage.config import ConfigError, InvalidValueError, load_yaml, suggest
-from storage.lineprotocol import encode
 from storage.point import Point
 from storage.settings import StorageSettings, open_store
 from storage.store import Store, StoreError
@@ -56,18 +59,18 @@ out = Console()
 err = Console(stderr=True)
 
 CONFIG_HELP = "the site's file; config/site.yaml is a commented sample"
+DEFAULT_CONFIG = Path("config/site.yaml")
 Config = Annotated[Path, typer.Option("--config", "-c", help=CONFIG_HELP)]
 Port = Annotated[
     int | None,
     typer.Option(min=0, max=65_535, help="port to listen on, instead of dashboard.port; 0 picks one"),
 ]
 Script = Annotated[
-    Path | None,
-    typer.Option(exists=True, dir_okay=False, help="a YAML list of {at, kind, object, seconds}, as config/demo.yaml"),
+    str | None,
+    typer.Option(metavar="FILE|NAME", help="a script of faults: a file as config/demo.yaml, or a packaged one: gpu"),
 ]
 
-
-#: the section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
+#: section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
 _STORES: dict[str, dict[str, Any]] = {
     "duckdb": {"engine": "duckdb", "path": "tokenwatt.duckdb"},
     "influxdb": {
@@ -107,6 +110,8 @@ def main() -> None:
     except (CollectError, StoreError, OSError) as error:
         _complain(error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _complain(what: object, word: str = "[red]error[/]") -> None:
@@ -129,27 +134,30 @@ def check(file: Annotated[Path, typer.Argument(help=CONFIG_HELP)]) -> None:
 
     Example: `tokenwatt check config/site.yaml`
     """
-    _site, fleet = _load(file)
-    check_targets(file, fleet.targets, fleet.library)
-    out.print(f"{file}: ok, {len(fleet.targets)} targets", highlight=False, markup=False, soft_wrap=True)
+    site, fleet = _load(file)
+    check_targets(file, site.collectors, fleet.targets, fleet.library)
+    out.print(f"{file}: ok, {_count(fleet)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def probe(
     device: Annotated[str, typer.Argument(help="a target's name in the site's file, or a URL: snmp://public@host:161")],
-    config: Config = Path("config/site.yaml"),
+    config: Config = DEFAULT_CONFIG,
     profile: Annotated[str | None, typer.Option(help="the device's profile; else it is asked what it is")] = None,
     output: Annotated[
         Literal["table", "lp", "json"], typer.Option("--format", help="how points are printed")
     ] = "table",
     timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for the device")] = 10.0,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="a switch of the protocol: tls=insecure; repeatable")
+    ] = None,
 ) -> None:
     """Poll one device once and print its points.
 
     Examples: `tokenwatt probe http://127.0.0.1:9100/metrics` · `tokenwatt probe snmp://public@10.0.0.7:161` ·
     `tokenwatt probe modbus://10.0.0.9:502?profile=supermicro_scdu` · `tokenwatt probe nvml:// --format lp`
     """
-    target, fleet = _probe_target(device, config, profile)
+    target, fleet = _probe_target(device, config, profile, option or ())
     try:
         result = asyncio.run(_probe(target, fleet.library, timeout))
     except UnknownDeviceError as error:
@@ -157,9 +165,10 @@ def probe(
         _complain(f"server=unknown {error}", "[yellow]warning[/]")
         return
     points = place(result.points, fleet.places)
-    _PRINTERS[output](points)
-    for what in (*result.missing, *result.rejected):
-        _complain(what, "[yellow]missing[/]")
+    PRINTERS[output](out, points)
+    for word, lines in (("missing", result.missing), ("rejected", result.rejected)):
+        for what in lines:
+            _complain(what, f"[yellow]{word}[/]")
     if not points:
         raise CollectError(f"{target.name}: the device answered, but gave no point")
 
@@ -180,12 +189,13 @@ def simulate(
 
     Example: `tokenwatt simulate --dir /tmp/factory --gpus 64`
     """
-    from collectors.simulator.faults import ScriptError
+    from collectors.simulator.faults import ScriptError, find_script
     from collectors.simulator.site import simulate as play
 
     _multiple_of_eight(gpus)
     try:
-        asyncio.run(play(directory, gpus, seed, speed, faults, storage=_STORES[storage], child=child))
+        script = find_script(faults) if faults else None
+        asyncio.run(play(directory, gpus, seed, speed, script, storage=_STORES[storage], child=child))
     except ScriptError as error:
         for mistake in str(error).splitlines():
             _complain(mistake)
@@ -194,35 +204,53 @@ def simulate(
 
 @app.command()
 def up(
-    config: Config = Path("config/site.yaml"),
+    config: Annotated[Path | None, typer.Option("--config", "-c", help=f"{CONFIG_HELP}, and the default")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
     port: Port = None,
+    write_config: Annotated[
+        bool, typer.Option("--write-config", help="look at this host and save what it has as the site's file")
+    ] = False,
+    look: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT[/PATH]", help="a further server or exporter to look for; repeatable"),
+    ] = None,
+    nvml_library: Annotated[
+        Path | None, typer.Option(exists=True, help="look for GPUs with this libnvidia-ml.so.1, not the driver's own")
+    ] = None,
 ) -> None:
     """Run everything on this machine: collectors, store and dashboard.
 
-    Example: `tokenwatt up --config config/site.yaml`
+    Without a site's file it looks at this host: GPUs, and inference servers and exporters on their usual ports. It
+    shows what it found live and keeps nothing, unless --write-config saves it.
+
+    Examples: `tokenwatt up` · `tokenwatt up --config config/site.yaml` · `tokenwatt up --write-config` ·
+    `tokenwatt up --look 10.0.1.11:8001`
     """
-    site, fleet = _load(config)
-    check_targets(config, fleet.targets, fleet.library)
-    with _running(config, site) as live, _web(live, site.dashboard, host, port) as url:
-        _wait_for_signal(_listening(url))
+    with _site_file(config, look or (), nvml_library, save=write_config) as path:
+        site, fleet = _load(path)
+        check_targets(path, site.collectors, fleet.targets, fleet.library)
+        if not fleet.targets and not fleet.lists:
+            hint = "name some, or run `tokenwatt up` in another folder to see what this host has"
+            _complain(f"{path} names no device: {hint}", "[yellow]warning[/]")
+        with _running(path, site) as live, _web(live, site.dashboard, host, port) as url:
+            _wait_for_signal(_listening(url))
 
 
 @app.command()
-def collect(config: Config = Path("config/site.yaml")) -> None:
+def collect(config: Config = DEFAULT_CONFIG) -> None:
     """Poll this site's targets into its store, without a dashboard.
 
     Example: `tokenwatt collect --config config/site.yaml`
     """
     site, fleet = _load(config)
-    check_targets(config, fleet.targets, fleet.library)
+    check_targets(config, site.collectors, fleet.targets, fleet.library)
     with _store(config, site) as store, _collecting(config, store, site):
-        _wait_for_signal(f"collecting from {len(fleet.targets)} targets; Ctrl-C stops")
+        _wait_for_signal(f"collecting from {_count(fleet)}; Ctrl-C stops")
 
 
 @app.command()
 def serve(
-    config: Config = Path("config/site.yaml"),
+    config: Config = DEFAULT_CONFIG,
     host: Annotated[str | None, typer.Option(help="address to listen on, instead of dashboard.host")] = None,
     port: Port = None,
 ) -> None:
@@ -259,7 +287,7 @@ def demo(
     with ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenwatt-")))
         options = ["--gpus", str(gpus), "--seed", str(seed), "--speed", str(speed)]
-        options += ["--faults", str(faults)] if faults else []
+        options += ["--faults", faults] if faults else []
         stack.enter_context(_factory(directory, options))
         config = directory / "site.yaml"
         site, _fleet = _load(config)
@@ -289,12 +317,41 @@ def _load(path: Path) -> tuple[Site, Fleet]:
     library = Library(settings.folders)
     inventory = load_files(settings, library)
     targets = build_targets(settings, inventory)
-    tags = settings.tags
+    lists = build_lists(settings, inventory, library)
+    publish = partial(inventory.points, settings.tags)
+    return site, Fleet(targets, library, settings.tags, inventory.places(), publish, settings.concurrency, lists)
 
-    def publish(time_ns: int) -> Sequence[Point]:
-        return inventory.points(tags, time_ns)
 
-    return site, Fleet(targets, library, tags, inventory.places(), publish, settings.concurrency)
+def _count(fleet: Fleet) -> str:
+    lists = f" and {len(fleet.lists)} lists of targets" if fleet.lists else ""
+    return f"{len(fleet.targets)} targets{lists}"
+
+
+@contextmanager
+def _site_file(config: Path | None, look: Sequence[str], library: Path | None, *, save: bool) -> Iterator[Path]:
+    """Yield the site's file to run with: the one there is, or else one that says what this host has."""
+    if not save and (config or DEFAULT_CONFIG.exists()):
+        if look or library:
+            raise typer.BadParameter(f"--look and --nvml-library do without a site's file: {config or DEFAULT_CONFIG}")
+        yield config or DEFAULT_CONFIG
+        return
+    with tempfile.TemporaryDirectory(prefix="tokenwatt-") as folder:
+        path = (config or DEFAULT_CONFIG) if save else Path(folder) / "site.yaml"
+        local.refuse_existing(path)
+        host = gethostname()
+        try:
+            with err.status("looking at this host ..."):
+                around = local.look_around(host, Library(), look, str(library.resolve()) if library else "")
+        except InvalidValueError as error:
+            raise typer.BadParameter(f"{error.reason}: {error.hint}", param_hint="--look") from error
+        print_found(out, around)
+        if not around.found:
+            way = "start one, name it with --look HOST:PORT, write a site.yaml, or run `tokenwatt demo`"
+            raise CollectError(f"nothing on this host can be shown: {way}")
+        local.write_site(path, host, around.found)
+        if save:
+            out.print(f"Saved as {path}", highlight=False, markup=False, soft_wrap=True)
+        yield path
 
 
 def _multiple_of_eight(gpus: int) -> None:
@@ -362,22 +419,13 @@ def _web(live: "Live", settings: DashboardSettings, host: str | None, port: int 
 @contextmanager
 def _factory(directory: Path, options: Sequence[str]) -> Iterator[None]:
     """Run the simulator as a child process, ready when this yields."""
-    command = [sys.executable, "-m", "tokenwatt", "simulate", "--dir", str(directory), "--child", *options]
-    # Its own session: Ctrl-C reaches us alone, and we stop it after the collectors have closed. It ends with its stdin.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as child:
+    with ExitStack() as stack:
         try:
             with err.status("building the factory ..."):
-                assert child.stdout is not None
-                ready = child.stdout.readline() == "ready\n"
-            if not ready and child.wait() == 2:
-                raise typer.Exit(2)  # it has told what is wrong
-            if not ready:
-                raise OSError(f"the simulator ended with exit code {child.wait()} before it was ready")
-            yield
-        finally:
-            child.terminate()
+                stack.enter_context(simulator(directory, options))
+        except SimulatorError as error:
+            raise typer.Exit(2) if error.code == 2 else error from error  # 2: it has told what is wrong
+        yield
 
 
 def _listening(url: str) -> str:
@@ -403,19 +451,14 @@ def _prove(url: str, directory: Path, seconds: float) -> None:
             rows, agree = proof.check(url, control, seconds=seconds)
         except proof.CheckError as error:
             raise OSError(str(error)) from error
-    table = Table("quantity", "shown", "truth", "error", "window", title="Shown against the factory's own state")
-    for row in rows:
-        numbers = ("" if value is None else f"{value:,.6g}" for value in (row.shown, row.truth))
-        off = "" if row.error is None else f"{row.error:.3%}"
-        table.add_row(row.quantity, *numbers, off, row.note, style="" if row.ok else "bold red")
-    out.print(table)
+    print_proof(out, rows)
     if not agree:
         raise typer.Exit(1)
 
 
-def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Target, Fleet]:
+def _probe_target(device: str, config: Path, profile: str | None, options: Sequence[str]) -> tuple[Target, Fleet]:
     if "://" in device:
-        target = _target_of(device)
+        target = _target_of(device, options)
         fleet = Fleet((target,), Library())
     else:
         _site, fleet = _load(config)
@@ -423,6 +466,8 @@ def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Targe
         if not found:
             hint = suggest(device, (t.name for t in fleet.targets)) or "it has none"
             raise typer.BadParameter(f"{config} has no target {device!r}: {hint}")
+        if options:
+            raise typer.BadParameter(f"the switches of {device!r} stand in {config}", param_hint="--option")
         target = found[0]
     target = replace(target, profile=profile or target.profile)
     speaks = fleet.library.profile(target.profile).protocol if target.profile else target.protocol
@@ -431,9 +476,10 @@ def _probe_target(device: str, config: Path, profile: str | None) -> tuple[Targe
     return target, fleet
 
 
-def _target_of(url: str) -> Target:
+def _target_of(url: str, options: Sequence[str]) -> Target:
     try:
-        return target_of(url)
+        full = add_options(parse_target_url(url), parse_options(options))
+        return replace(target_of(url), address=full.address, options=full.options)
     except InvalidValueError as error:
         raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
 
@@ -443,38 +489,11 @@ async def _probe(target: Target, library: Library, timeout_s: float) -> PollResu
     if profile is not None:
         _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
     result = await ask_once(target, profile, timeout_s)
-    for what in not_given(profile, result) if profile is not None else ():
+    if profile is None:
+        return result
+    for what in not_given(profile, result):
         _complain(what, "[dim]not given[/]")
-    return result
-
-
-def _print_table(points: Sequence[Point]) -> None:
-    table = Table("measurement", "tags", "field", "value")
-    for point in points:
-        tags = " ".join(f"{k}={v}" for k, v in point.tags.items())
-        for name, value in point.fields.items():
-            shown = f"{value:.10g}" if isinstance(value, float) else str(value)
-            table.add_row(point.measurement, escape(tags), name, escape(shown))
-    out.print(table)
-
-
-def _print_lines(points: Sequence[Point]) -> None:
-    sys.stdout.buffer.write(encode(points))
-
-
-def _print_json(points: Sequence[Point]) -> None:
-    rows: list[dict[str, Any]] = [
-        {"measurement": p.measurement, "tags": dict(p.tags), "fields": dict(p.fields), "time_ns": p.time_ns}
-        for p in points
-    ]
-    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
-
-
-_PRINTERS: dict[str, Callable[[Sequence[Point]], None]] = {
-    "table": _print_table,
-    "lp": _print_lines,
-    "json": _print_json,
-}
+    return replace(result, missing=missing(profile, result))
 
 
 if __name__ == "__main__":

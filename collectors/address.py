@@ -1,7 +1,7 @@
 """The URL of a target: which protocol, which address, which switches. The table is in docs/contracts.md, section 1."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from storage.config import InvalidValueError, Secret, suggest
@@ -15,7 +15,7 @@ FORMS: Mapping[str, str] = {
     "redfish": "redfish://user@host:443",
     "gnmi": "gnmi://host:port?tls=off",
     "mqtt": "mqtt://host:1883",
-    "nvml": "nvml:// or nvml:///path/libnvidia-ml.so.1",
+    "nvml": "nvml:// or nvml:///path/libnvidia-ml.so.1?workload=on",
 }
 _TLS = ("on", "off")
 #: option -> its values, None where any text may stand
@@ -36,6 +36,8 @@ PAGE_OPTIONS: Mapping[str, tuple[str, ...] | None] = {
     "key": None,
     "server_name": None,
 }
+#: switches that name files
+PATHS = ("ca", "cert", "key", "release")
 
 
 def _port_of(protocol: str, options: Mapping[str, str]) -> int | None:
@@ -57,6 +59,8 @@ class TargetUrl:
     password: Secret | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     profile: str | None = None
+    #: the URL named no port, and the protocol's own stands in the address
+    port_left_out: bool = field(default=False, compare=False)
 
 
 def parse_target_url(url: str) -> TargetUrl:
@@ -110,19 +114,70 @@ def _parse_address(parts: SplitResult, port: int | None) -> TargetUrl:
     if parts.path not in ("", "/"):
         raise _wrong(scheme, f"{scheme} has no path: {parts.path!r}")
     options, profile = _options(parts)
-    port = port if port is not None else _port_of(scheme, options)
+    left_out = port is None
+    port = _port_of(scheme, options) if port is None else port
     if not port:
         raise _wrong(scheme, "the URL has no port")
     username, password = _user(parts)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if scheme == "snmp":
-        _check_snmp(username, password, options)
-    return TargetUrl(scheme, f"{host}:{port}", username, password, options, profile)
-
-
-def _check_snmp(username: str, password: Secret | None, options: Mapping[str, str]) -> None:
-    if password is not None:
+    if scheme == "snmp" and password is not None:
         raise _wrong("snmp", "an SNMP URL holds no password: give it as `password` (v3) or write the community alone")
+    url = TargetUrl(scheme, f"{host}:{port}", username, password, options, profile, left_out)
+    if scheme == "snmp" and options:
+        _check_snmp(username, options)
+    return url
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the switches that `name=value` texts say.
+
+    Raises:
+        InvalidValueError: one without =, or a name twice.
+    """
+    options = dict(pair.split("=", maxsplit=1) for pair in pairs if "=" in pair)
+    if len(options) < len(pairs):
+        raise InvalidValueError("an option is name=value, each name once", "write for example tls=insecure")
+    return options
+
+
+def add_options(url: TargetUrl, more: Mapping[str, str], username: str = "") -> TargetUrl:
+    """Return the URL with further switches, as a target has them under `options`; `username` is the target's own.
+
+    Raises:
+        InvalidValueError: a switch that the protocol does not know, a value that it does not take, one that stands in
+            the URL too; `at` says which.
+    """
+    for name, value in more.items():
+        try:
+            check_option(url.protocol, name, value)
+        except InvalidValueError as error:
+            raise InvalidValueError(error.reason, error.hint, (name,)) from error
+        if name in url.options:
+            raise InvalidValueError(f"{name} stands in the URL too", "keep one of them", (name,))
+    options = {**url.options, **more}
+    if url.protocol == "snmp" and options:
+        _check_snmp(username or url.username, options)
+    port = _port_of(url.protocol, options) if url.port_left_out else None
+    address = f"{url.address.rpartition(':')[0]}:{port}" if port else url.address
+    return replace(url, options=options, address=address)
+
+
+def check_option(protocol: str, name: str, value: str) -> None:
+    """Raise InvalidValueError when the protocol has no such switch, or the switch no such value."""
+    known = _OPTIONS.get(protocol, PAGE_OPTIONS)
+    if name not in known:
+        raise InvalidValueError(f"{_called(protocol)} has no option {name!r}", suggest(name, known))
+    allowed = known[name]
+    if not value or value not in (allowed or (value,)):
+        hint = f"allowed: {', '.join(allowed)}" if allowed else f"write {name}=value"
+        raise InvalidValueError(f"{name}={value!r} is not allowed", hint)
+
+
+def _called(protocol: str) -> str:
+    return "a metrics page" if protocol == "exposition" else protocol
+
+
+def _check_snmp(username: str, options: Mapping[str, str]) -> None:
     if options.get("version", "2c") != "3":
         if keys := options.keys() & {"auth", "priv"}:
             raise _wrong("snmp", f"{' and '.join(sorted(keys))} need version=3")
@@ -143,19 +198,22 @@ def _options(parts: SplitResult) -> tuple[dict[str, str], str | None]:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as e:
         raise _wrong(parts.scheme, "the part behind ? is not name=value&name=value") from e
-    known = _OPTIONS[parts.scheme]
     options = dict(pairs)
     profile = options.pop("profile", None) if parts.scheme != "nvml" else None
     if len(options) + (profile is not None) < len(pairs):
         raise _wrong(parts.scheme, "an option stands in the URL twice")
     for name, value in options.items():
-        if name not in known:
-            hint = suggest(name, [*known, "profile"]) if known else f"write {FORMS[parts.scheme]}"
-            raise InvalidValueError(f"{parts.scheme} has no option {name!r}", hint)
-        if not value or value not in (known[name] or (value,)):
-            allowed = f"allowed: {', '.join(known[name] or ())}" if known[name] else f"write {name}=value"
-            raise InvalidValueError(f"{name}={value!r} is not allowed", allowed)
+        if name not in _OPTIONS[parts.scheme]:
+            raise _no_option(parts.scheme, name)
+        check_option(parts.scheme, name, value)
     return options, profile
+
+
+def _no_option(scheme: str, name: str) -> InvalidValueError:
+    """Return the error for a switch that a URL of this scheme cannot have: the near one, else all and the form."""
+    hint = suggest(name, [*_OPTIONS[scheme], *(["profile"] if scheme != "nvml" else [])])
+    form = "" if hint.startswith("did you mean") else f"; write {FORMS[scheme]}"
+    return InvalidValueError(f"{scheme} has no option {name!r}", hint + form)
 
 
 _PARSERS: Mapping[str, Callable[[SplitResult, int | None], TargetUrl]] = {

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from collectors.collector import CollectError, Target
+from collectors.discovery import check_source
 from collectors.inventory import Inventory, load_inventory
 from collectors.poller import open_collector
 from collectors.profile import Library, list_profiles
@@ -36,11 +37,11 @@ def load_files(settings: CollectorsSettings, library: Library) -> Inventory:
     return inventory
 
 
-def check_targets(config: Path, targets: Sequence[Target], library: Library) -> None:
-    """Make the collector of each target whose profile is known, and let it go.
+def check_targets(config: Path, settings: CollectorsSettings, targets: Sequence[Target], library: Library) -> None:
+    """Make the collector of each target whose profile is known, and let it go; look at the lists' credentials.
 
     Raises:
-        ConfigError: options, passwords and profiles that a protocol does not take, with the target's line in `config`.
+        ConfigError: options, passwords and profiles that a protocol does not take, with their line in `config`.
     """
     problems: list[Problem] = []
     for number, target in enumerate(targets):
@@ -54,8 +55,16 @@ def check_targets(config: Path, targets: Sequence[Target], library: Library) -> 
             file = library.path(str(target.profile))
             problems += [replace(problem, file=str(file)) for problem in error.problems]
         except CollectError as error:
-            document = read_document(config, os.environ)
-            at = ("collectors", "targets", number)
-            problems.append(problem_at(document, at, InvalidValueError(str(error))))
+            problems.append(_problem(config, ("targets", number), error))
+    for number, source in enumerate(settings.discovery):
+        try:
+            check_source(source)
+        except CollectError as error:
+            problems.append(_problem(config, ("discovery", number), error))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _problem(config: Path, at: tuple[object, ...], error: CollectError) -> Problem:
+    document = read_document(config, os.environ)
+    return problem_at(document, ("collectors", *at), InvalidValueError(str(error)))

@@ -1,11 +1,14 @@
-"""The pollers' own process: started, heard, started again when it dies, stopped."""
+"""Our child processes: the pollers, started, heard, started again when they die, stopped; and the simulator."""
 
 import asyncio
 import logging
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from multiprocessing import get_context
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -43,6 +46,10 @@ class Pollers:
         self._thread.join()
 
     def _supervise(self) -> None:
+        # Ctrl-C reaches the whole foreground group, a child that still starts too: it would end with a traceback. A
+        # child has the mask of the thread that starts it. The tracker, started with the first child, would clear it.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while not self._closing.is_set():
             self._run_once()
             if not self._closing.wait(RESTART_S):
@@ -79,7 +86,7 @@ class Pollers:
 
 
 def _child(work: Work, config: Path, connection: Connection) -> None:
-    # Ctrl-C reaches the whole foreground group; the parent decides when we stop.
+    # The parent decides when we stop, also for a Ctrl-C that waits behind the mask.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_poll(work, config, connection))
     connection.close()
@@ -113,3 +120,43 @@ def _send(batches: "SimpleQueue[Sequence[Point] | None]", connection: Connection
             connection.send([(p.measurement, p.tags, p.fields, p.time_ns) for p in batch])
     except OSError:
         logger.warning("nobody takes the points: the main process is gone")
+
+
+class SimulatorError(OSError):
+    """The simulator ended before it was ready; `code` is its exit code, 2 when it has told what is wrong."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the simulator ended with exit code {code} before it was ready")
+        self.code = code
+
+
+@contextmanager
+def simulator(directory: Path, options: Sequence[str]) -> Iterator[int]:
+    """Run `tokenwatt simulate` as a child process while the block runs, ready when it begins; yield its process id.
+
+    A child that dies before its time is told once.
+
+    Raises:
+        SimulatorError: it ends before it is ready.
+    """
+    command = [sys.executable, "-m", "tokenwatt", "simulate", "--dir", str(directory), "--child", *options]
+    # Its own session: Ctrl-C reaches us alone, and we stop it after the collectors have closed. It ends with its stdin.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        ending = threading.Event()
+        try:
+            assert child.stdout is not None
+            if child.stdout.readline() != "ready\n":
+                raise SimulatorError(child.wait())
+            threading.Thread(target=_watch, args=(child, ending), name="simulator", daemon=True).start()
+            yield child.pid
+        finally:
+            ending.set()
+            child.terminate()
+
+
+def _watch(child: "subprocess.Popen[str]", ending: threading.Event) -> None:
+    code = child.wait()
+    if not ending.is_set():
+        logger.error("the simulator has died with exit code %s: all its devices are silent; start the demo again", code)

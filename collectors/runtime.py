@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,9 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from collectors.collector import Target
+from collectors.discovery import Lists, TargetList
 from collectors.poller import Poller, place, slot_ns
+from collectors.precedence import Precedence
 from collectors.profile import Library
 from storage.point import Point
 
@@ -24,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 SELF_PERIOD_S = 10.0
 INVENTORY_PERIOD_S = 3600.0
+#: targets that are taken from a list before polls get their turn
+_AT_ONCE = 200
+#: names told of those that come or go
+_TOLD = 5
 
 Put = Callable[[Sequence[Point]], None]
 
@@ -42,6 +48,8 @@ class Fleet:
     inventory: Callable[[int], Sequence[Point]] = lambda _: ()
     #: polls in flight at once; more wait their turn
     concurrency: int = 256
+    #: lists of further targets, which come and go while it runs
+    lists: Sequence[TargetList] = ()
 
 
 class Runtime:
@@ -51,9 +59,15 @@ class Runtime:
         self._fleet = fleet
         self._put = put
         self._clock_ns = clock_ns
-        self._pollers = [Poller(target, fleet.library) for target in fleet.targets]
+        self._precedence = Precedence()
+        self._pollers = {target.name: self._poller(target) for target in fleet.targets}
+        self._lists = Lists(fleet.lists, fleet.targets)
+        #: names of the targets that a list has brought
+        self._found: set[str] = set()
+        self._changing = asyncio.Lock()
         self._gate = asyncio.Semaphore(fleet.concurrency)
-        self._running: set[asyncio.Task[None]] = set()
+        #: what is in flight, and the target that it asks
+        self._running: dict[asyncio.Task[None], str] = {}
         self._written = 0
         self._skipped = 0
 
@@ -65,19 +79,22 @@ class Runtime:
             await stop.wait()
         finally:
             scheduler.remove_all_jobs()
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await self._cancel(self._running)
             scheduler.shutdown(wait=False)
-            await asyncio.gather(*(poller.aclose() for poller in self._pollers), return_exceptions=True)
+            await asyncio.gather(*(poller.aclose() for poller in self._pollers.values()), return_exceptions=True)
 
     def _schedule(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         scheduler.add_listener(self._count_skip, EVENT_JOB_MAX_INSTANCES)
-        for poller in self._pollers:
-            self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
+        for poller in self._pollers.values():
+            self._add_poller(scheduler, poller)
+        for number, each in enumerate(self._lists.lists):
+            look, seconds = partial(self._look, scheduler, each), each.refresh.total_seconds()
+            scheduler.add_job(
+                look, "interval", seconds=seconds, id=f"tokenwatt:list-{number}", next_run_time=datetime.now(UTC)
+            )
         self._add(scheduler, self._report_self, "tokenwatt:self", timedelta(seconds=SELF_PERIOD_S))
         self._add(scheduler, self._report_inventory, "tokenwatt:inventory", timedelta(seconds=INVENTORY_PERIOD_S))
         scheduler.add_job(self._report_inventory, "date", run_date=datetime.now(UTC))
@@ -89,19 +106,73 @@ class Runtime:
         start = datetime.fromtimestamp(start_ns / 1e9, UTC)
         scheduler.add_job(job, "interval", seconds=interval.total_seconds(), start_date=start, id=name)
 
+    def _poller(self, target: Target) -> Poller:
+        return Poller(target, self._fleet.library, precedence=self._precedence)
+
+    def _add_poller(self, scheduler: AsyncIOScheduler, poller: Poller) -> None:
+        self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
+
+    async def _look(self, scheduler: AsyncIOScheduler, which: TargetList) -> None:
+        """Look at a list of targets; poll those that came, let those go that vanished, replace those that changed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = ""
+        try:
+            await self._lists.look(which)
+            async with self._changing:
+                wanted = {target.name: target for target in self._lists.targets()}
+                gone = [name for name in self._found if wanted.get(name) != self._pollers[name].target]
+                await self._drop(scheduler, gone)
+                await self._take(scheduler, [target for name, target in wanted.items() if name not in self._found])
+        except asyncio.CancelledError:
+            return
+        finally:
+            self._running.pop(task, None)
+
+    async def _drop(self, scheduler: AsyncIOScheduler, names: Sequence[str]) -> None:
+        """Forget targets: none of their polls gives a point any more."""
+        if not names:
+            return
+        for name in names:
+            scheduler.remove_job(name)
+        vanished = set(names)
+        await self._cancel(task for task, name in self._running.items() if name in vanished)
+        self._found -= vanished
+        closing = [self._pollers.pop(name).aclose() for name in names]
+        await asyncio.gather(*closing, return_exceptions=True)
+        logger.info("%d targets have gone from the lists: %s", len(names), _first(names))
+
+    async def _take(self, scheduler: AsyncIOScheduler, targets: Sequence[Target]) -> None:
+        for number, target in enumerate(targets):
+            poller = self._pollers[target.name] = self._poller(target)
+            self._found.add(target.name)
+            self._add_poller(scheduler, poller)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # thousands come at once, and polls must not wait for them
+        if targets:
+            logger.info("%d targets have come from the lists: %s", len(targets), _first([t.name for t in targets]))
+
+    async def _cancel(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        cancelled = list(tasks)
+        for task in cancelled:
+            task.cancel()
+        await asyncio.gather(*cancelled, return_exceptions=True)
+
     async def _poll(self, poller: Poller) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._running.add(task)
+        self._running[task] = poller.target.name
         try:
             async with self._gate:
+                if self._pollers.get(poller.target.name) is not poller:
+                    return  # it vanished from its list between being due and its turn
                 stamp = slot_ns(poller.target.name, _ns(poller.target.interval), self._clock_ns())
                 self._give(place(await poller.poll(stamp), self._fleet.places))
         except asyncio.CancelledError:
             # Stopping; a cancelled job must end quietly, else the scheduler logs a traceback for each.
             return
         finally:
-            self._running.discard(task)
+            self._running.pop(task, None)
 
     def _give(self, points: Sequence[Point]) -> None:
         self._written += len(points)
@@ -124,6 +195,10 @@ class Runtime:
         }
         collector = self._fleet.tags.get("source", os.uname().nodename)
         self._give([Point("collector", {**self._fleet.tags, "collector": collector}, fields, stamp)])
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_TOLD]) + (", ..." if len(names) > _TOLD else "")
 
 
 def _ns(duration: timedelta) -> int:

@@ -2,25 +2,37 @@
 
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from collectors.address import TargetUrl, parse_target_url
+from collectors.address import PATHS, TargetUrl, add_options, check_option, parse_target_url
 from collectors.collector import Target
 from collectors.inventory import Inventory
 from collectors.profile import PACKAGED, Profile, list_profiles, load_profile
 from storage.config import ConfigError, Duration, InvalidValueError, RelativePath, Secret, parse_duration, suggest
 from storage.document import FromOutside
 
-__all__ = ["CollectorsSettings", "TargetSettings", "TargetUrl", "build_targets", "parse_target_url"]
+__all__ = [
+    "CollectorsSettings",
+    "DiscoverySettings",
+    "HttpList",
+    "TargetSettings",
+    "TargetUrl",
+    "build_targets",
+    "parse_target_url",
+]
 
 #: where neither the target nor its profile says otherwise
 INTERVAL = timedelta(seconds=5)
 INTERVALS = (timedelta(milliseconds=500), timedelta(hours=1))
 TIMEOUTS = (timedelta(milliseconds=100), timedelta(minutes=5))
+REFRESHES = (timedelta(seconds=1), timedelta(hours=1))
+#: what a file of file_sd may be called, as in Prometheus
+LISTS = (".json", ".yml", ".yaml")
 
 
 def _between(shortest: timedelta, longest: timedelta, allowed: str) -> AfterValidator:
@@ -50,12 +62,50 @@ def _url(value: Any, info: ValidationInfo) -> TargetUrl:
     if url.password is not None and url.password.reveal() and plain:
         hint = "use `password:` with ${NAME} or file:/path, or ${NAME} in the URL"
         raise InvalidValueError("a secret stands here in plain text", hint)
+    return replace(url, options=_from_folder(url.options, info))
+
+
+def _page_url(value: Any, info: ValidationInfo) -> TargetUrl:
+    url = _url(value, info)
+    if url.protocol != "exposition":
+        raise InvalidValueError(f"{url.protocol} is no protocol for a list", "write http://host:port/path or https://")
     return url
+
+
+def _texts(value: Any) -> Any:
+    """Return the switches with numbers as the text that they are written as; what else is wrong pydantic says."""
+    if not isinstance(value, Mapping):
+        return value
+    for name, each in value.items():
+        if isinstance(each, bool) or not isinstance(each, str | int | float):
+            raise InvalidValueError("must be text", f'write {name}: "value", for example tls: on', (name,))
+    return {str(name): str(each) for name, each in value.items()}
+
+
+def _from_folder(options: Mapping[str, str], info: ValidationInfo) -> dict[str, str]:
+    """Return the switches with files that start at the folder of the file in which they stand."""
+    folder = (info.context or {}).get("folder")
+    return {
+        name: str(folder / Path(value).expanduser()) if folder and value and name in PATHS else value
+        for name, value in options.items()
+    }
+
+
+def _page_options(options: dict[str, str]) -> dict[str, str]:
+    for name, value in options.items():
+        try:
+            check_option("exposition", name, value)
+        except InvalidValueError as error:
+            raise InvalidValueError(error.reason, error.hint, (name,)) from error
+    return options
 
 
 Name = Annotated[str, AfterValidator(_one_word)]
 Interval = Annotated[Duration, _between(*INTERVALS, "500ms to 1h")]
 Timeout = Annotated[Duration, _between(*TIMEOUTS, "100ms to 5m")]
+Refresh = Annotated[Duration, _between(*REFRESHES, "1s to 1h")]
+Options = Annotated[dict[str, str], BeforeValidator(_texts), AfterValidator(_from_folder)]
+PageOptions = Annotated[Options, AfterValidator(_page_options)]
 
 
 class _Strict(BaseModel):
@@ -77,6 +127,15 @@ class TargetSettings(_Strict):
     password: Secret | None = None
     #: SNMPv3 privacy password
     priv_password: Secret | None = None
+    #: switches of the protocol beside those in the URL
+    options: Options = Field(default_factory=dict)
+    #: the inventory's id of the host that it speaks of, where its own name is not in the inventory
+    host: Name | None = None
+
+    @property
+    def full_url(self) -> TargetUrl:
+        """Return the URL with all switches; raise InvalidValueError where they do not fit it or each other."""
+        return add_options(self.url, self.options, self.username or "")
 
     @model_validator(mode="after")
     def _once(self) -> "TargetSettings":
@@ -84,6 +143,59 @@ class TargetSettings(_Strict):
         for key, value in inside.items():
             if value and getattr(self, key) is not None:
                 raise InvalidValueError(f"{key} stands in the URL and beside it", "keep one of them", (key,))
+        try:
+            self.full_url  # noqa: B018 - it raises
+        except InvalidValueError as error:
+            raise InvalidValueError(error.reason, error.hint, ("options", *error.at)) from error
+        return self
+
+
+class HttpList(_Strict):
+    """Where a list of targets is served: Prometheus' http_sd."""
+
+    url: Annotated[TargetUrl, BeforeValidator(_page_url)]
+    #: a password alone is a bearer token
+    username: str | None = None
+    password: Secret | None = None
+    options: PageOptions = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _once(self) -> "HttpList":
+        for key, inside in (("username", self.url.username), ("password", self.url.password)):
+            if inside and getattr(self, key) is not None:
+                raise InvalidValueError(f"{key} stands in the URL and beside it", "keep one of them", (key,))
+        return self
+
+
+class DiscoverySettings(_Strict):
+    """A list of targets that others keep, and what holds for each target in it."""
+
+    http_sd: HttpList | None = None
+    #: JSON or YAML; the last part may hold *
+    file_sd: RelativePath | None = None
+    refresh: Refresh = timedelta(seconds=60)
+    #: None: each target is asked what it is
+    profile: str | None = None
+    #: None: the profile's own cadence, else 5 s
+    interval: Interval | None = None
+    timeout: Timeout = timedelta(seconds=3)
+    username: str | None = None
+    password: Secret | None = None
+    options: PageOptions = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DiscoverySettings":
+        if (self.http_sd is None) == (self.file_sd is None):
+            raise InvalidValueError("names one list: http_sd or file_sd", "write - http_sd: URL, or - file_sd: FILE")
+        path = self.file_sd
+        if path is not None and (path.suffix not in LISTS or any("*" in part for part in path.parent.parts)):
+            hint = f"a file ends in {', '.join(LISTS)}, and * stands in its name alone"
+            raise InvalidValueError(f"{str(path)!r} is no list of targets", hint, ("file_sd",))
         return self
 
 
@@ -103,6 +215,8 @@ class CollectorsSettings(_Strict):
     #: polls in flight at once
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 256
     targets: tuple[TargetSettings, ...] = ()
+    #: lists of further targets, kept by others
+    discovery: tuple[DiscoverySettings, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -133,11 +247,15 @@ class CollectorsSettings(_Strict):
             if first.setdefault(target.name, number) != number:
                 reason = f"{target.name!r} is the name of targets[{first[target.name]}] already"
                 yield InvalidValueError(reason, "give each target a name of its own", (*at, "name"))
-            yield from _profile_mistakes(target, protocols, at)
+            name, key = (target.profile, "profile") if target.profile else (target.url.profile, "url")
+            yield from _profile_mistakes(name, target.url.protocol, protocols, (*at, key))
+        for number, found in enumerate(self.discovery):
+            yield from _profile_mistakes(found.profile, "exposition", protocols, ("discovery", number, "profile"))
 
     def _protocols(self) -> dict[str, str]:
         """Return the protocol of each profile that a target names, "" where the profile itself is wrong."""
         wanted = {target.profile or target.url.profile for target in self.targets}
+        wanted |= {found.profile for found in self.discovery}
         found = dict.fromkeys(list_profiles(self.folders), "")
         for name in wanted & found.keys():
             try:
@@ -148,12 +266,10 @@ class CollectorsSettings(_Strict):
 
 
 def _profile_mistakes(
-    target: TargetSettings, protocols: Mapping[str, str], at: tuple[object, ...]
+    name: str | None, protocol: str, protocols: Mapping[str, str], at: tuple[object, ...]
 ) -> Iterator[InvalidValueError]:
-    name, protocol = target.profile or target.url.profile, target.url.protocol
     if name is None:
         return
-    at = (*at, "profile" if target.profile else "url")
     if protocol == "nvml":
         yield InvalidValueError("NVML needs no profile", "leave `profile` out", at)
     elif name not in protocols:
@@ -177,19 +293,29 @@ def build_targets(settings: CollectorsSettings, inventory: Inventory) -> list[Ta
 def _build_target(
     target: TargetSettings, settings: CollectorsSettings, inventory: Inventory, profiles: Mapping[str, Profile]
 ) -> Target:
-    url = target.url
+    url = target.full_url
     profile = target.profile or url.profile
-    cadence = parse_duration(profiles[profile].poll.fast) if profile else INTERVAL
     return Target(
         name=target.name,
         protocol=url.protocol,
         address=url.address,
         profile=profile,
-        interval=target.interval or cadence,
+        interval=target.interval or cadence(profiles[profile] if profile else None),
         timeout=target.timeout,
         username=url.username if target.username is None else target.username,
         password=url.password or target.password,
         priv_password=target.priv_password,
         options=url.options,
-        tags={**settings.tags, **inventory.locate(target.name)},
+        tags={**settings.tags, **place_of(inventory, target.name, target.host or "")},
     )
+
+
+def cadence(profile: Profile | None) -> timedelta:
+    """Return the time between two polls that a profile suggests."""
+    return parse_duration(profile.poll.fast) if profile else INTERVAL
+
+
+def place_of(inventory: Inventory, name: str, host: str) -> dict[str, str]:
+    """Return the tags row, rack and host of a target: where its name stands, else where the host named stands."""
+    named = {"host": host, **inventory.locate(host)} if host else {}
+    return {**named, **inventory.locate(name)}

@@ -62,9 +62,9 @@ class Simulated:
         return self.folder / "site.yaml"
 
     def target(self, scheme: str) -> Mapping[str, str]:
-        """Return the first target with a URL of this scheme."""
-        targets = self.site["collectors"]["targets"]
-        return cast("Mapping[str, str]", next(t for t in targets if t["url"].startswith(f"{scheme}://")))
+        """Return the first target with a URL of this scheme; of the metrics pages, an inference server."""
+        targets = [t for t in self.site["collectors"]["targets"] if t["url"].startswith(f"{scheme}://")]
+        return cast("Mapping[str, str]", next(t for t in targets if scheme != "http" or t["profile"] == "vllm"))
 
     def copy(self, folder: Path) -> Path:
         """Write the site's file again, for a store of its own in that folder; return its path."""
@@ -141,7 +141,6 @@ def test_version_names_what_is_installed() -> None:
         (("demo", "--gpus", "0"), "greater than or equal to 8"),
         (("demo", "--port", "70000"), "less than or equal to 65535"),
         (("demo", "--seed", "-1"), "greater than or equal to 0"),
-        (("demo", "--faults", "/nowhere.yaml"), "does not exist"),
         (("demo", "--check", "--seconds", "1"), "greater than or equal to 10"),
         (("simulate", "--dir", "/nowhere", "--gpus", "12"), "12 is no multiple of 8"),
         (("simulate",), "Missing option '--dir'"),
@@ -151,6 +150,9 @@ def test_version_names_what_is_installed() -> None:
         (("probe", "http://127.0.0.1:1/metrics", "--profile", "apc_rpdu2"), "speaks snmp"),
         (("probe", "nvml://", "--profile", "vllm"), "speaks exposition"),
         (("probe", "leaf-1"), "has no target 'leaf-1'"),
+        (("probe", "http://127.0.0.1:1/metrics", "--option", "tsl=on"), "did you mean 'tls'?"),
+        (("probe", "redfish://h?tls=off", "--option", "tls=on"), "tls stands in the URL too"),
+        (("probe", "nvml://", "--option", "workload"), "an option is name=value"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(tokenwatt: Tokenwatt, arguments: tuple[str, ...], words: str) -> None:
@@ -175,6 +177,19 @@ def test_check_passes_the_sample_and_a_simulated_site(tokenwatt: Tokenwatt, simu
     assert tokenwatt("check", sample) == Answer(0, f"{sample}: ok, 0 targets\n", "")
     number = len(simulated.site["collectors"]["targets"])
     assert tokenwatt("check", simulated.config) == Answer(0, f"{simulated.config}: ok, {number} targets\n", "")
+
+
+def test_check_counts_lists_of_targets_and_looks_at_their_credentials(tokenwatt: Tokenwatt, tmp_path: Path) -> None:
+    path = tmp_path / "site.yaml"
+    good = '    - {http_sd: "https://127.0.0.1:1/sd", refresh: 30s}\n    - {file_sd: "targets/*.json"}\n'
+    path.write_text(f"collectors:\n  site: S\n  discovery:\n{good}")
+    assert tokenwatt("check", path) == Answer(0, f"{path}: ok, 0 targets and 2 lists of targets\n", "")
+    wrong = '    - {http_sd: {url: "https://h/sd", options: {tls: insecure, ca: ca.pem}}}\n'
+    path.write_text(f"collectors:\n  site: S\n  discovery:\n{good}{wrong}")
+    answer = tokenwatt("check", path)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error {path}:6: collectors.discovery[2]: ")
+    assert "keep one of them" in answer.err
 
 
 def test_mistakes_in_a_site_end_with_2_and_their_place_on_standard_error(tmp_path: Path) -> None:
@@ -242,6 +257,15 @@ def test_probe_of_a_url_finds_the_profile_and_prints_json(
     assert PROTOCOLS[scheme] in {point["measurement"] for point in points}
     assert f"profile {target['profile']}," in answer.err if scheme != "nvml" else answer.err == ""
     assert target.get("password", "no password") not in answer.out + answer.err
+
+
+def test_probe_takes_switches_of_the_protocol(tokenwatt: Tokenwatt, simulated: Simulated) -> None:
+    address = urlsplit(simulated.target("gnmi")["url"]).netloc
+    plain = tokenwatt("probe", f"gnmi://{address}", "--option", "tls=off", "--format", "lp", "--timeout", LISTEN)
+    assert plain.code == 0
+    assert plain.out
+    encrypted = tokenwatt("probe", f"gnmi://{address}", "--option", "tls=on", "--timeout", "3")
+    assert encrypted.code == 1
 
 
 def test_probe_prints_a_table(simulated: Simulated) -> None:
@@ -376,6 +400,24 @@ def test_a_wrong_script_of_faults_ends_with_2_from_the_demo_too(tmp_path: Path) 
     assert first.startswith(f"error {script}: entry 1: unknown fault: 'leek', did you mean 'leak'?")
     assert second.startswith(f"error {script}: entry 2: at and seconds are numbers")
     assert list(tmp_path.iterdir()) == [script]
+
+
+def test_an_unknown_script_of_faults_names_those_there_are(tmp_path: Path) -> None:
+    answer = run("simulate", "--dir", tmp_path / "site", "--gpus", 8, "--faults", "gpus")
+    assert (answer.code, answer.out) == (2, "")
+    assert re.search(r"error .*'?gpus'?", answer.err)
+    assert re.search(r"\bgpu\b", answer.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_packaged_script_of_faults_is_called_by_its_name(tmp_path: Path) -> None:
+    options = ("--dir", tmp_path / "site", "--gpus", 64, "--faults", "gpu")
+    with started("simulate", *options, log=tmp_path / "stderr.log") as simulator:
+        simulator.line("^ready$")
+        control = json.loads((tmp_path / "site" / "control.json").read_text())["url"]
+        with urlopen(f"{control}/faults", timeout=5) as response:  # our own loopback address
+            planned = json.load(response)["faults"]
+    assert {fault["kind"] for fault in planned} >= {"engine_restart", "gpu_reset", "driver_reload"}
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "not kept"])

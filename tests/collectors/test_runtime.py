@@ -2,18 +2,23 @@
 
 import asyncio
 import socket
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 from aiohttp import web
 
 from collectors.collector import Target
-from collectors.poller import Poller, phase_ns, place, slot_ns
+from collectors.poller import MAINTENANCE, OK, PARTIAL, UNKNOWN, Poller, phase_ns, place, slot_ns
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
+from collectors.simulator import nvml
+from collectors.simulator.factory import Factory
+from collectors.simulator.layout import build_layout
 from storage.point import Point
 
 SECOND = 1_000_000_000
@@ -144,6 +149,62 @@ async def test_a_device_without_profile_is_recognised_by_its_answer() -> None:
     assert points[-1].tags["profile"] == "vllm"
     assert points[0].fields["output_tokens_total"] == 42
     assert {p.time_ns for p in points} == {7}
+
+
+async def test_an_unknown_device_is_identified_again_with_the_usual_back_off() -> None:
+    """An exporter that starts before its server says nothing yet by which it could be known."""
+    now, page = 0.0, ["go_goroutines 7\n"]
+    asked = 0
+
+    async def metrics(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(text=page[0])
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    poller = Poller(Target("e", "exposition", url), Library(), monotonic=lambda: now)
+    for wait in (0, 1, 2, 4):
+        (health,) = await poller.poll(0)
+        assert (health.fields["state"], health.fields["up"], health.tags.get("profile")) == (UNKNOWN, 0, None)
+        assert poller.health.next_try == (now + wait if wait else 0.0)
+        now += wait
+    before = asked
+    now -= 0.5
+    assert (await poller.poll(0))[-1].fields["state"] == UNKNOWN
+    assert asked == before  # it is left alone until its time
+    now += 0.5
+    page[0] = TOKENS
+    (answer, health) = await poller.poll(0)
+    assert answer.fields["output_tokens_total"] == 42
+    assert (health.fields["up"], health.tags["profile"]) == (1, "vllm")
+    assert health.fields["state"] in (OK, PARTIAL)  # the page is a short one
+    await poller.aclose()
+    await runner.cleanup()
+
+
+async def test_a_host_released_for_maintenance_is_not_a_dead_one(tmp_path: Path) -> None:
+    """NVML is let go while the file of its option `release` is there."""
+    release = tmp_path / "release"
+    release.touch()
+    factory = Factory(build_layout(8), seed=1, start=time.time())
+    service = await nvml.start(factory, time.time, tmp_path)
+    library = str(tmp_path / factory.layout.hosts[0].name / nvml.LIBRARY)
+    own = Target("node", "nvml", library, timeout=timedelta(seconds=20), options={"release": str(release)})
+    now = 0.0
+    poller = Poller(own, Library(), monotonic=lambda: now)
+    (health,) = await poller.poll(0)
+    assert (health.fields["state"], health.fields["up"]) == (MAINTENANCE, 0)
+    release.unlink()
+    points = await poller.poll(10**9)
+    assert points[-1].fields["up"] == 1
+    assert {p.tags["host"] for p in points if p.measurement == "gpu"} == {"node"}
+    await poller.aclose()
+    await service.close()
 
 
 def test_a_gateways_objects_are_placed_by_the_inventory() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from collectors.inventory import load_inventory
+from collectors.address import add_options, parse_options
+from collectors.inventory import Inventory, load_inventory
 from collectors.settings import CollectorsSettings, TargetUrl, build_targets, parse_target_url
 from storage.config import ConfigError, InvalidValueError, Problem, Secret, load_yaml
 
@@ -79,6 +80,7 @@ BAD_URLS = [
     ("http:///metrics", "no host", "http://host:port/metrics"),
     ("nvml://libnvidia-ml.so.1", "third slash", "nvml:///path"),
     ("nvml:///x?tls=on", "nvml has no option 'tls'", "nvml://"),
+    ("nvml:///x?worklod=on", "nvml has no option 'worklod'", "did you mean 'workload'?"),
 ]
 
 
@@ -90,6 +92,44 @@ def test_a_wrong_url_says_what_is_wrong_and_the_right_form(url: str, reason: str
     assert reason in caught.value.reason
     assert hint in text
     assert "secret1" not in text
+
+
+def test_nvml_is_not_offered_a_profile() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        parse_target_url("nvml:///x?tls=on")
+    assert "profile" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "address", "options"),
+    [
+        ("redfish://bmc", {"tls": "off"}, "bmc:80", {"tls": "off"}),
+        ("redfish://bmc:8443", {"tls": "off"}, "bmc:8443", {"tls": "off"}),
+        ("mqtt://[fe80::1]", {"tls": "on"}, "[fe80::1]:8883", {"tls": "on"}),
+        ("modbus://h?gap=4", {"retries": "2"}, "h:502", {"gap": "4", "retries": "2"}),
+        ("https://h/metrics", {"tls": "insecure"}, "https://h/metrics", {"tls": "insecure"}),
+        ("snmp://me@h", {"version": "3"}, "h:161", {"version": "3"}),
+    ],
+)
+def test_switches_beside_the_url_join_those_in_it(
+    url: str, more: dict[str, str], address: str, options: dict[str, str]
+) -> None:
+    full = add_options(parse_target_url(url), more)
+    assert (full.address, full.options) == (address, options)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [([], {}), (["tls=on", "ca=/a=b"], {"tls": "on", "ca": "/a=b"})],
+)
+def test_switches_of_the_command_line_are_name_and_value(pairs: list[str], expected: dict[str, str]) -> None:
+    assert parse_options(pairs) == expected
+
+
+@pytest.mark.parametrize("pairs", [["tls"], ["tls=on", "tls=off"]])
+def test_a_switch_without_a_value_or_twice_is_refused(pairs: list[str]) -> None:
+    with pytest.raises(InvalidValueError, match="each name once"):
+        parse_options(pairs)
 
 
 def write(folder: Path, *targets: str, more: str = "", head: str = "") -> Path:
@@ -139,6 +179,24 @@ BROKEN = {
     "profile of another protocol": (
         f"{PDU}, profile: vllm", "profile", "'vllm' speaks exposition, the URL snmp", "change one",
     ),
+    "switch in the URL too": (
+        'name: b, url: "redfish://bmc?tls=off", options: {tls: "off"}', "options.tls", "stands in the URL too", "keep",
+    ),
+    "unknown switch": (
+        'name: v, url: "http://h/metrics", options: {server_nam: h}', "options.server_nam",
+        "a metrics page has no option 'server_nam'", "did you mean 'server_name'?",
+    ),
+    "switch of another protocol": (
+        f"{PDU}, options: {{tls: insecure}}", "options.tls", "snmp has no option 'tls'", "version",
+    ),
+    "value of a switch": (
+        'name: v, url: "https://h/metrics", options: {tls: maybe}', "options.tls", "tls='maybe'", "on, insecure",
+    ),
+    "switch that is no text": (
+        'name: v, url: "https://h/metrics", options: {tls: true}', "options.tls", "must be text", "tls: on",
+    ),
+    "switches that do not fit": (f"{PDU}, options: {{auth: sha256}}", "options", "auth need version=3", "version=3"),
+    "switches as a list": (f"{PDU}, options: [tls]", "options", "must be a mapping", ""),
     "profile of NVML": ('name: n, url: "nvml://", profile: vllm', "profile", "NVML needs no profile", "leave"),
 }  # fmt: skip
 
@@ -205,6 +263,80 @@ def test_targets_carry_the_site_s_tags_and_their_place(tmp_path: Path) -> None:
     assert (gateway.interval, gateway.username) == (timedelta(seconds=5), "me")
     assert gateway.password == Secret("p@ss")
     assert "p@ss" not in repr(gateway)
+
+
+def test_switches_reach_the_target_and_files_start_at_the_site_s_folder(tmp_path: Path) -> None:
+    page = 'name: e, url: "https://h/metrics", options: {tls: insecure, cert: keys/c.pem, key: /etc/k.pem}'
+    bmc = 'name: b, url: "redfish://bmc", options: {tls: off}'
+    gnmi = 'name: l, url: "gnmi://leaf:8080?ca=ca.pem"'
+    modbus = 'name: m, url: "modbus://h", options: {retries: 3}'
+    settings = load(write(tmp_path, page, bmc, gnmi, modbus))
+    engine, board, leaf, meter = build_targets(settings, Inventory())
+    assert engine.options == {"tls": "insecure", "cert": str(tmp_path / "keys/c.pem"), "key": "/etc/k.pem"}
+    assert (board.address, board.options) == ("bmc:80", {"tls": "off"})
+    assert leaf.options == {"ca": str(tmp_path / "ca.pem")}
+    assert meter.options == {"retries": "3"}
+
+
+def test_a_target_may_name_the_host_that_it_speaks_of(tmp_path: Path) -> None:
+    exporter = 'name: exporter-1, url: "http://h:9100/metrics", host: node-1'
+    stranger = 'name: exporter-2, url: "http://h:9101/metrics", host: node-9'
+    settings = load(write(tmp_path, exporter, stranger))
+    first, second = build_targets(settings, load_inventory(inventory(tmp_path)))
+    assert {key: first.tags.get(key) for key in ("row", "rack", "host")} == {
+        "row": "A",
+        "rack": "A01",
+        "host": "node-1",
+    }
+    assert (second.tags["host"], "rack" in second.tags) == ("node-9", False)
+
+
+def lists(folder: Path, *entries: str) -> Path:
+    path = folder / "site.yaml"
+    path.write_text("collectors:\n  site: S\n  discovery:\n" + "".join(f"    - {{{each}}}\n" for each in entries))
+    return path
+
+
+def test_a_list_says_where_it_is_and_what_holds_for_its_targets(tmp_path: Path) -> None:
+    web = 'http_sd: "http://sd/x", refresh: 30s, profile: vllm, timeout: 2s'
+    web += ', password: "${PASSWORD}", options: {ca: ca.pem}'
+    safe = 'http_sd: {url: "https://sd/x", username: me, password: "${PASSWORD}", options: {tls: insecure}}'
+    first, second, third = load(lists(tmp_path, web, safe, "file_sd: found/*.json")).discovery
+    assert first.http_sd is not None
+    assert first.http_sd.url == TargetUrl("exposition", "http://sd/x")
+    assert (first.refresh, first.profile, first.timeout) == (timedelta(seconds=30), "vllm", timedelta(seconds=2))
+    assert (first.password, first.options) == (Secret("p@ss"), {"ca": str(tmp_path / "ca.pem")})
+    assert second.http_sd is not None
+    assert (second.http_sd.username, second.http_sd.options) == ("me", {"tls": "insecure"})
+    assert (third.file_sd, third.refresh) == (tmp_path / "found/*.json", timedelta(seconds=60))
+    assert "p@ss" not in f"{first!r} {second!r}"
+
+
+# entry, key below collectors.discovery[0], words of the reason, words of the hint
+BROKEN_LISTS = {
+    "no source": ("refresh: 30s", "", "http_sd or file_sd", "write - http_sd"),
+    "two sources": ('http_sd: "http://h/", file_sd: a.json', "", "http_sd or file_sd", "write"),
+    "other protocol": ('http_sd: "snmp://h"', ".http_sd", "snmp is no protocol for a list", "http://"),
+    "plain password": ('http_sd: "http://me:hunter2@h/"', ".http_sd", "plain text", "${NAME}"),
+    "user twice": ('http_sd: {url: "http://me@h/", username: you}', ".http_sd.username", "in the URL and", "keep one"),
+    "other ending": ("file_sd: targets.txt", ".file_sd", "is no list of targets", ".json, .yml, .yaml"),
+    "star in a folder": ('file_sd: "*/a.json"', ".file_sd", "is no list of targets", "its name alone"),
+    "refresh too short": ("file_sd: a.json, refresh: 100ms", ".refresh", "out of range", "1s to 1h"),
+    "unknown profile": ("file_sd: a.json, profile: vlm", ".profile", "no profile 'vlm'", "did you mean 'vllm'?"),
+    "other profile": ("file_sd: a.json, profile: apc_rpdu2", ".profile", "speaks snmp", "change one"),
+    "unknown switch": ("file_sd: a.json, options: {tsl: on}", ".options.tsl", "no option 'tsl'", "did you mean 'tls'?"),
+    "unknown key": ("file_sd: a.json, refesh: 5s", ".refesh", "unknown key", "did you mean 'refresh'?"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_LISTS)
+def test_a_broken_list_says_where_what_and_how(tmp_path: Path, name: str) -> None:
+    entry, key, reason, hint = BROKEN_LISTS[name]
+    (problem,) = problems(lists(tmp_path, entry))
+    assert (problem.line, problem.key) == (4, f"collectors.discovery[0]{key}")
+    assert reason in problem.reason
+    assert hint in problem.hint
+    assert "hunter2" not in str(problem)
 
 
 def test_a_url_may_take_its_password_from_the_environment(tmp_path: Path) -> None:

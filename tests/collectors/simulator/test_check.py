@@ -1,6 +1,7 @@
 """The demo's proof, against the real control server and a page that answers as the dashboard does."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,17 +11,25 @@ from aiohttp import web
 from collectors.simulator.check import EXPECTED, CheckError, Row, check
 from collectors.simulator.control import start_control
 from collectors.simulator.factory import Factory
+from collectors.simulator.faults import Fault
 from collectors.simulator.layout import build_layout
 
 START = 1_760_000_000.0
-SINCE, UNTIL = START + 12.4, START + 72.4
+SINCE, UNTIL, NOW = START + 12.4, START + 72.4, START + 76.4
 
 
 class Page:
     """A dashboard's `/readyz` and `/api/v1/snapshot`, whose numbers a test may bend."""
 
-    def __init__(self, snapshot: dict[str, Any]) -> None:
+    def __init__(self, factory: Factory, snapshot: dict[str, Any]) -> None:
+        self.factory = factory
         self.snapshot = snapshot
+        #: what it says once the last fault is over, and what its totals are off by
+        self.later: dict[str, Any] | None = None
+        self.off = {"output_tokens": 1.0, "input_tokens": 1.0, "gpu_board_joules": 1.0}
+        self.planned: tuple[Fault, ...] = ()
+        self.beyond = dict.fromkeys(self.off, 0.0)
+        self.asked: tuple[float, float] = (0.0, 0.0)
         self.refusals = 0
         self.url = ""
 
@@ -31,16 +40,30 @@ class Page:
         return web.Response(text="ok")
 
     async def get(self, _: web.Request) -> web.Response:
-        return web.json_response(self.snapshot)
+        over = self.later is not None and self.factory.state.time > START + 100
+        return web.json_response(self.later if over else self.snapshot)
+
+    async def totals(self, request: web.Request) -> web.Response:
+        self.asked = (float(request.query["start"]), float(request.query["end"]))
+        truth = self.factory.truth(*self.asked)
+        totals = {
+            "output_tokens": truth.final_output_tokens * self.off["output_tokens"],
+            "input_tokens": truth.final_input_tokens * self.off["input_tokens"],
+            "gpu_board_joules": truth.gpu_board_joules * self.off["gpu_board_joules"],
+        }
+        for name, amount in self.beyond.items():
+            if amount:
+                totals[name] += math.copysign(0.001 * totals[name], amount) + amount
+        return web.json_response(totals | {"resets": 3, "series": {"inference": 6, "gpu": 64}})
 
 
-def number(value: float | None, why: str = "") -> dict[str, Any]:
-    return {"value": value, "from": SINCE, "to": UNTIL, "coverage": 1.0, "why": why}
+def number(value: float | None, why: str = "", later: float = 0.0) -> dict[str, Any]:
+    return {"value": value, "from": SINCE + later, "to": UNTIL + later, "coverage": 1.0, "why": why}
 
 
-def true_snapshot(factory: Factory) -> dict[str, Any]:
+def true_snapshot(factory: Factory, later: float = 0.0) -> dict[str, Any]:
     """Return the snapshot of a dashboard that makes no error, worked out from the factory's own counters."""
-    truth = factory.truth(SINCE, UNTIL)
+    truth = factory.truth(SINCE + later, UNTIL + later)
     joules = {
         "gpu_board": truth.gpu_board_joules,
         "node": truth.node_joules,
@@ -48,14 +71,16 @@ def true_snapshot(factory: Factory) -> dict[str, Any]:
         "it": truth.it_joules,
         "facility": truth.facility_joules,
     }
-    numbers = {f"{boundary}_watts": number(energy / 60.0) for boundary, energy in joules.items()}
-    numbers |= {f"tokens_per_joule_{boundary}": number(truth.output_tokens / e) for boundary, e in joules.items()}
-    numbers["output_tokens_per_second"] = number(truth.output_tokens / 60.0)
-    numbers["input_tokens_per_second"] = number(truth.input_tokens / 60.0)
-    numbers["coolant_heat_watts"] = number(truth.coolant_heat_joules / 60.0)
-    numbers["pue"] = number(truth.facility_joules / truth.it_joules)
+    numbers = {f"{boundary}_watts": number(energy / 60.0, later=later) for boundary, energy in joules.items()}
+    numbers |= {
+        f"tokens_per_joule_{boundary}": number(truth.output_tokens / e, later=later) for boundary, e in joules.items()
+    }
+    numbers["output_tokens_per_second"] = number(truth.output_tokens / 60.0, later=later)
+    numbers["input_tokens_per_second"] = number(truth.input_tokens / 60.0, later=later)
+    numbers["coolant_heat_watts"] = number(truth.coolant_heat_joules / 60.0, later=later)
+    numbers["pue"] = number(truth.facility_joules / truth.it_joules, later=later)
     idle = [{"gpu": item["gpu"], "state": item["state"]} for item in factory.idle()]
-    return {"numbers": numbers, "idle": {"gpus": [*idle, {"gpu": "GPU-light", "state": "light"}]}}
+    return {"time": NOW + later, "numbers": numbers, "idle": {"gpus": [*idle, {"gpu": "GPU-light", "state": "light"}]}}
 
 
 @pytest.fixture
@@ -64,10 +89,11 @@ async def site() -> AsyncIterator[tuple[Page, str]]:
     factory.advance(START + 60)
     factory.advance(START + 80)
     control = await start_control(factory, lambda: START + 80)
-    page = Page(true_snapshot(factory))
+    page = Page(factory, true_snapshot(factory))
     app = web.Application()
     app.router.add_get("/readyz", page.readyz)
     app.router.add_get("/api/v1/snapshot", page.get)
+    app.router.add_get("/api/v1/totals", page.totals)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -138,6 +164,71 @@ async def test_idle_gpus_must_be_the_same_ones(site: tuple[Page, str]) -> None:
     assert rows["idle_gpus"].note == f"missing: {missed}; extra: GPU-busy"
     assert (rows["idle_gpus"].shown, rows["idle_gpus"].truth) == (16, 16)
     assert not rows["idle_gpus"].ok
+
+
+async def run_with_faults(page: Page, control: str) -> tuple[dict[str, Row], bool]:
+    """Plan a leak that begins too early, then let it pass while the check waits for it."""
+    factory = page.factory
+    factory.faults.inject("leak", "A01", START + 85, 10)
+
+    def pass_by() -> None:
+        page.planned = factory.faults.known
+        for second in range(80, 181):
+            factory.advance(START + second)
+        page.later = true_snapshot(factory, later=100.0)
+
+    asyncio.get_running_loop().call_later(0.3, pass_by)
+    return await run(page, control, calm_seconds=0.0)
+
+
+async def test_totals_over_all_faults_are_compared(site: tuple[Page, str]) -> None:
+    page, control = site
+    rows, ok = await run_with_faults(page, control)
+    assert ok
+    assert page.asked == (NOW + 5, UNTIL + 100)
+    # put off from second 85 to 10 s after the window's start, for the 10 s that it lasts
+    assert [(fault.start, fault.end) for fault in page.planned] == [(NOW + 15, NOW + 25)]
+    assert rows.keys() == {*EXPECTED, "idle_gpus", *(f"total_{name}" for name in page.off)}
+    assert {rows[f"total_{name}"].note for name in page.off} == {"91 s, 3 resets"}
+    tokens = page.factory.truth(NOW + 5, UNTIL + 100).final_output_tokens
+    assert rows["total_output_tokens"].truth == pytest.approx(tokens)
+
+
+@pytest.mark.parametrize("name", ["output_tokens", "input_tokens", "gpu_board_joules"])
+@pytest.mark.parametrize(("factor", "passes"), [(0.9991, True), (0.9988, False), (1.0012, False)])
+async def test_totals_must_agree_within_a_thousandth(
+    site: tuple[Page, str], name: str, factor: float, passes: bool
+) -> None:
+    page, control = site
+    page.off[name] = factor
+    rows, ok = await run_with_faults(page, control)
+    assert ok == passes
+    assert rows[f"total_{name}"].error == pytest.approx(abs(factor - 1), abs=1e-9)
+    assert [row.quantity for row in rows.values() if not row.ok] == ([] if passes else [f"total_{name}"])
+
+
+@pytest.mark.parametrize(
+    ("total", "joules", "passes"),
+    [("gpu_board_joules", -550, True), ("gpu_board_joules", -650, False), ("gpu_board_joules", 50, False),
+     ("output_tokens", -50, False)],
+)  # fmt: skip
+async def test_energy_of_bare_boards_before_a_reset_may_be_missing(
+    site: tuple[Page, str], total: str, joules: float, passes: bool
+) -> None:
+    page, control = site
+    page.factory.faults.inject("gpu_reset", "node-a02-1/0", START + 85)
+    # one board of 100 W at most for 6 s, beyond a thousandth of all
+    page.beyond[total] = joules
+    _, ok = await run_with_faults(page, control)
+    assert ok == passes
+
+
+async def test_faults_that_last_for_ever_are_not_waited_for(site: tuple[Page, str]) -> None:
+    page, control = site
+    page.factory.faults.inject("leak", "A01", START + 85)
+    rows, ok = await run(page, control)
+    assert ok
+    assert rows.keys() == {*EXPECTED, "idle_gpus"}
 
 
 async def test_waits_for_a_dashboard_that_is_not_ready_yet(site: tuple[Page, str]) -> None:

@@ -75,6 +75,17 @@ async def test_fault_is_posted_seen_and_cleared(factory: Factory, control: Contr
     assert not factory.state.racks.leak.any()
 
 
+async def test_faults_to_come_are_put_off(factory: Factory, control: Control) -> None:
+    factory.faults.inject("leak", "A01", START, 60)
+    factory.faults.inject("leak", "A02", START + 5, 60)
+    status, body = await ask("POST", f"{control.url}/faults/delay", json={"seconds": 10})
+    assert (status, body) == (200, {"delayed": 1})
+    assert [fault.start for fault in factory.faults.known] == [START, START + 15]
+    for wrong in ({"seconds": -1}, {"seconds": "long"}, {"second": 1}, []):
+        status, body = await ask("POST", f"{control.url}/faults/delay", json=wrong)
+        assert (status, body) == (400, {"error": 'give {"seconds": ...}, 0 or more'})
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

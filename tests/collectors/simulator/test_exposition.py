@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
 
 from collectors import exposition as collector
-from collectors.collector import DeviceTimeoutError, PollResult
+from collectors.collector import DeviceRefusedError, DeviceTimeoutError, PollResult
 from collectors.exposition_text import Parser
 from collectors.profile import load_profile
 from collectors.simulator import exposition as simulator
@@ -45,7 +45,19 @@ class Site:
         return next(device for device in self.service.devices if device.name == name)
 
     def host(self, fits: Callable[[Host], bool]) -> Host:
-        return next(host for host in self.factory.layout.hosts if host.gpu_source == "dcgm" and fits(host))
+        """Return the first host on dcgm-exporter that fits and does what it is for."""
+        working = {"inference": "busy", "training": "busy", "none": "unallocated_idle"}
+        return next(
+            host
+            for host in self.factory.layout.hosts
+            if host.gpu_source == "dcgm" and fits(host) and self.condition(host) == working[host.workload]
+        )
+
+    def condition(self, host: Host) -> str:
+        return self.factory.state.gpus.condition[host.gpu_start]
+
+    def vllm(self) -> Host:
+        return self.host(lambda host: host.workload == "inference" and host.deployment != "reasoning")
 
     async def page(self, name: str) -> str:
         async with aiohttp.ClientSession() as session, session.get(self.device(name).url) as response:
@@ -70,18 +82,26 @@ async def site() -> AsyncIterator[Site]:
     await made.service.close()
 
 
+def gpus(result: PollResult) -> list[Point]:
+    return [point for point in result.points if point.measurement == "gpu"]
+
+
 def gpu(result: PollResult, uuid: str) -> Point:
-    return next(point for point in result.points if point.tags.get("gpu") == uuid)
+    return next(point for point in gpus(result) if point.tags["gpu"] == uuid)
 
 
 def test_every_dcgm_host_and_every_engine_is_a_device(site: Site) -> None:
     hosts = site.factory.layout.hosts
     by_profile = {
         profile: {device.name for device in site.service.devices if device.profile == profile}
-        for profile in ("dcgm_exporter", "vllm")
+        for profile in ("dcgm_exporter", "amd_exporter", "vllm", "sglang")
     }
     assert by_profile["dcgm_exporter"] == {host.name for host in hosts if host.gpu_source == "dcgm"}
-    assert by_profile["vllm"] == {f"vllm-{host.name}" for host in hosts if host.engine is not None}
+    assert by_profile["amd_exporter"] == {host.name for host in hosts if host.gpu_source == "amd"}
+    serving = [host for host in hosts if host.engine is not None]
+    assert by_profile["vllm"] == {f"vllm-{host.name}" for host in serving if host.deployment != "reasoning"}
+    assert by_profile["sglang"] == {f"sglang-{host.name}" for host in serving if host.deployment == "reasoning"}
+    assert {len(names) for names in by_profile.values()} == {6, 1, 4, 2}
     assert {device.interval_seconds for device in site.service.devices} == {5.0}
 
 
@@ -130,22 +150,22 @@ async def test_lost_gpu_vanishes_and_the_others_stay(site: Site) -> None:
     site.pass_time(2)
     result = await site.poll(host.name)
     lost = site.factory.layout.gpu_uuids[host.gpu_start + 3]
-    assert len(result.points) == 7
+    assert len(gpus(result)) == 7
     assert lost not in await site.page(host.name)
     site.factory.faults.clear("gpu_lost", f"{host.name}/3")
     site.pass_time(2)
-    assert len((await site.poll(host.name)).points) == 8
+    assert len(gpus(await site.poll(host.name))) == 8
 
 
 async def test_pod_stands_on_assigned_gpus_only(site: Site) -> None:
     busy = site.host(lambda h: h.workload == "inference")
     free = site.host(lambda h: h.workload == "none")
-    assert {p.tags["pod"] for p in (await site.poll(busy.name)).points} == {f"{busy.deployment}-{busy.name}"}
-    assert all("pod" not in point.tags for point in (await site.poll(free.name)).points)
+    assert {p.tags["pod"] for p in gpus(await site.poll(busy.name))} == {f"{busy.deployment}-{busy.name}"}
+    assert all("pod" not in point.tags for point in gpus(await site.poll(free.name)))
 
 
 async def test_tokens_and_requests_are_those_of_the_factory(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     site.pass_time(5)
     result = await site.poll(f"vllm-{host.name}")
     assert (result.missing, result.rejected) == ((), ())
@@ -167,7 +187,7 @@ async def test_tokens_and_requests_are_those_of_the_factory(site: Site) -> None:
 
 
 async def test_latency_between_two_polls_is_the_mean_that_held(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     polls = []
     for _ in range(2):
         result = await site.poll(f"vllm-{host.name}")
@@ -181,7 +201,7 @@ async def test_latency_between_two_polls_is_the_mean_that_held(site: Site) -> No
 
 
 async def test_buckets_grow_and_agree_with_the_count(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     name = "vllm:e2e_request_latency_seconds"
     last: list[float] = [0.0] * (len(E2E_BOUNDS) + 1)
     for _ in range(4):
@@ -209,10 +229,10 @@ def _fresh(cumulative: list[float]) -> list[float]:
 
 
 async def test_engine_restart_resets_counters_and_moves_the_start_time(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     before = Parser().parse(await site.page(f"vllm-{host.name}")).samples
     site.factory.faults.inject("engine_restart", host.name, site.now)
-    site.pass_time(40)
+    site.pass_time(45)
     after = Parser().parse(await site.page(f"vllm-{host.name}")).samples
     assert after["process_start_time_seconds"][""] > before["process_start_time_seconds"][""]
     for name in ("vllm:generation_tokens_total", "vllm:e2e_request_latency_seconds_count"):
@@ -220,7 +240,7 @@ async def test_engine_restart_resets_counters_and_moves_the_start_time(site: Sit
 
 
 async def test_pages_satisfy_prometheus_client(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     for name in (host.name, f"vllm-{host.name}"):
         text = await site.page(name)
         printed = sum(not line.startswith("#") for line in text.splitlines())
@@ -252,6 +272,34 @@ async def test_slow_device_answers_late(site: Site) -> None:
     assert loop.time() - start >= 0.3
 
 
+async def test_server_that_is_gone_refuses_and_its_exporter_answers(site: Site) -> None:
+    host = site.vllm()
+    site.factory.faults.inject("scale_down", host.name, site.now)
+    site.pass_time(20)
+    with pytest.raises(DeviceRefusedError):
+        await site.poll(f"vllm-{host.name}")
+    assert len(gpus(await site.poll(host.name))) == 8
+    assert all("pod" not in point.tags for point in gpus(await site.poll(host.name)))
+    site.factory.faults.clear("scale_down", host.name)
+    site.pass_time(25)
+    fields = (await site.poll(f"vllm-{host.name}")).points[0].fields
+    # back since the clearing step at second 21 and the 20 s of loading: four seconds and a quarter at work
+    engines = site.factory.state.engines
+    assert fields["output_tokens_total"] == pytest.approx(4.25 * engines.output_tokens.rate[host.engine], rel=0.05)
+
+
+async def test_stale_exporter_repeats_its_page_until_it_is_cured(site: Site) -> None:
+    host = site.host(lambda h: h.workload == "training")
+    site.factory.faults.inject("exporter_stale", host.name, site.now)
+    site.pass_time(2)
+    first = await site.page(host.name)
+    site.pass_time(30)
+    assert await site.page(host.name) == first
+    site.factory.faults.clear("exporter_stale", host.name)
+    site.pass_time(2)
+    assert await site.page(host.name) != first
+
+
 async def test_unknown_path_is_not_found(site: Site) -> None:
     url = site.service.devices[0].url.replace("/metrics", "/nothing")
     async with aiohttp.ClientSession() as session, session.get(url) as response:
@@ -259,7 +307,7 @@ async def test_unknown_path_is_not_found(site: Site) -> None:
 
 
 def test_pages_are_cheap(site: Site) -> None:
-    host = site.host(lambda h: h.workload == "inference")
+    host = site.vllm()
     assert host.engine is not None
     for page, limit in ((DcgmPage(site.factory, host), 1.5e-3), (VllmPage(site.factory, host, host.engine), 1.5e-3)):
         page.render(site.now)

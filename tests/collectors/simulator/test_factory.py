@@ -159,6 +159,11 @@ def test_truth_is_the_integral_of_the_gauges() -> None:
     factory = build()
     factory.faults.inject("gpu_throttle", "B01", START + 20, 15)
     since, until = START + 3.25, START + 57.6
+    sglang = [host.deployment == "reasoning" for host in factory.layout.hosts if host.engine is not None]
+
+    def final(passing: Counters, finished: Counters) -> float:
+        return float(np.where(sglang, finished.rate, passing.rate).sum())
+
     sums = dict.fromkeys((item.name for item in fields(Totals)), 0.0)
     for second in range(60):
         factory.advance(START + second)
@@ -167,6 +172,8 @@ def test_truth_is_the_integral_of_the_gauges() -> None:
         rates = {
             "output_tokens": state.engines.output_tokens.rate.sum(),
             "input_tokens": state.engines.prompt_tokens.rate.sum(),
+            "final_output_tokens": final(state.engines.output_tokens, state.engines.finished_output_tokens),
+            "final_input_tokens": final(state.engines.prompt_tokens, state.engines.finished_prompt_tokens),
             "gpu_board_joules": state.gpus.power_watts.sum(),
             "node_joules": state.nodes.power_watts.sum(),
             "rack_joules": state.shelves.psu_input_watts.sum(),

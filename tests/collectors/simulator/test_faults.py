@@ -1,12 +1,14 @@
 """Faults: each does what it says, to its object alone, for as long as it was asked to."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from collectors.simulator.effects import KINDS, SLOW_SECONDS
 from collectors.simulator.factory import Factory
-from collectors.simulator.faults import KINDS, SLOW_SECONDS, load_script
+from collectors.simulator.faults import ScriptError, find_script, load_script
 from collectors.simulator.layout import build_layout
 
 START = 1_760_000_000.0
@@ -168,21 +170,140 @@ def test_the_last_supply_of_a_shelf_stays(factory: Factory) -> None:
     assert np.isfinite(factory.state.shelves.input_watts).all()
 
 
-def test_restarted_engine_counts_from_zero_and_serves_again(factory: Factory) -> None:
-    engine = factory.layout.hosts[0].engine
-    assert factory.state.engines.output_tokens.base[engine] > 1e6
-    factory.faults.inject("engine_restart", "node-a01-1", START + 5)
-    factory.advance(START + 10)
+def engine_state(factory: Factory, host: str) -> tuple[float, float, set[str]]:
+    """Return what an engine makes per second, how many requests run, and which servers refuse."""
+    engine = next(item.engine for item in factory.layout.hosts if item.name == host)
     engines = factory.state.engines
-    assert engines.start_time[engine] == START + 5
-    assert engines.output_tokens.at(START + 10.5, engine) == 0.0
-    assert engines.requests_ok.at(START + 10.5, engine) == 0.0
-    assert conditions(factory, "node-a01-1") == {"busy"}
-    truth = factory.truth(START, START + 10)
+    return float(engines.output_tokens.rate[engine]), float(engines.running[engine]), factory.refused
+
+
+def test_restarted_engine_is_drained_gone_loading_and_counts_from_zero(factory: Factory) -> None:
+    engine, host = factory.layout.hosts[0].engine, "node-a01-1"
+    rate, *_ = engine_state(factory, host)
+    factory.faults.inject("engine_restart", host, START)
+    factory.advance(START + 2)
+    finishing, running, refused = engine_state(factory, host)
+    assert 0.4 * rate < finishing < 0.6 * rate
+    assert factory.state.engines.prompt_tokens.rate[engine] == 0.0
+    assert refused == set()
+    for second in range(3, 11):  # idle for one scrape of 5 s and 3 s to spare
+        factory.advance(START + second)
+        assert engine_state(factory, host) == (0.0, 0.0, set())
+        assert conditions(factory, host) == {"parked"}
+    last = factory.state.engines.output_tokens.base[engine]
+    assert last > 1e6
+    for second in range(11, 15):
+        factory.advance(START + second)
+        assert engine_state(factory, host) == (0.0, 0.0, {"vllm-node-a01-1"})
+        assert conditions(factory, host) == {"reserved_idle"}
+    for second in range(15, 35):
+        factory.advance(START + second)
+        assert engine_state(factory, host) == (0.0, 0.0, {"vllm-node-a01-1"})
+        assert conditions(factory, host) == {"busy"}
+        assert factory.state.engines.start_time[engine] == START + 15
+        assert factory.state.engines.output_tokens.at(START + second + 0.5)[engine] == 0.0
+    factory.advance(START + 40)
+    rate, running, refused = engine_state(factory, host)
+    assert (refused, running > 0) == (set(), True)
+    tokens = factory.state.engines.output_tokens.base[engine]
+    assert tokens == pytest.approx(5 * rate, rel=0.05)
+    assert factory.faults.known == ()
+
+
+def test_crashed_engine_loses_what_it_made_since_the_last_scrape_and_the_truth_keeps_it(factory: Factory) -> None:
+    engine = factory.layout.hosts[0].engine
+    factory.advance(START + 10)
+    seen = factory.state.engines.output_tokens.base[engine]
+    factory.faults.inject("engine_crash", "node-a01-1", START + 13)
+    factory.advance(START + 13)
+    assert factory.refused == {"vllm-node-a01-1"}
+    made = factory.state.engines.output_tokens.base[engine] - seen
+    assert made > 3 * 4_000
+    others = [host.engine for host in factory.layout.hosts if host.engine is not None and host.engine != engine]
+    served = factory.state.engines.output_tokens.base[others].sum()
+    factory.advance(START + 36)
+    assert factory.state.engines.output_tokens.base[engine] == 0.0
+    assert factory.state.engines.start_time[engine] == START + 17
+    elsewhere = factory.state.engines.output_tokens.base[others].sum() - served
+    assert factory.truth(START + 13, START + 36).output_tokens == pytest.approx(elsewhere, rel=1e-9)
+    assert factory.truth(START + 10, START + 13).output_tokens > made
+
+
+def test_scaled_down_engine_is_away_and_its_gpus_are_free_until_it_is_cleared(factory: Factory) -> None:
+    factory.faults.inject("scale_down", "node-a01-1", START)
+    factory.advance(START + 60)
+    assert conditions(factory, "node-a01-1") == {"unallocated_idle"}
+    assert engine_state(factory, "node-a01-1") == (0.0, 0.0, {"vllm-node-a01-1"})
+    assert not factory.state.gpus.assigned[:8].any()
+    factory.faults.clear("scale_down", "node-a01-1")
+    factory.advance(START + 61)
+    assert [(fault.kind, fault.end) for fault in factory.faults.known] == [("engine_loading", START + 81)]
+    factory.advance(START + 81)
+    assert (conditions(factory, "node-a01-1"), factory.refused) == ({"busy"}, set())
+    assert factory.state.engines.output_tokens.base[0] == 0.0
+
+
+def test_a_fault_that_is_cleared_while_it_drains_leaves_the_engine_alone(factory: Factory) -> None:
+    counted = factory.state.engines.output_tokens.base[0]
+    factory.faults.inject("engine_restart", "node-a01-1", START)
+    factory.advance(START + 8)
+    factory.faults.clear("engine_restart", "node-a01-1")
     factory.advance(START + 30)
-    tokens = factory.state.engines.output_tokens.at(START + 30.0, engine)
-    assert 5 * 4_000 < tokens < 5 * 15_000
-    assert truth.output_tokens > 0
+    assert factory.state.engines.output_tokens.base[0] > counted
+    assert factory.faults.known == ()
+
+
+def test_reloaded_driver_takes_all_gpus_of_a_drained_host_and_their_counters(factory: Factory) -> None:
+    factory.faults.inject("driver_reload", "node-a01-1", START)
+    factory.advance(START + 12)  # drained for 11 s, then its engine is stopped and its boards are bare
+    assert factory.refused == {"vllm-node-a01-1"}
+    assert (factory.state.gpus.power_watts[:8] < 0.13 * factory.state.gpus.power_limit_watts).all()
+    assert not factory.state.gpus.lost.any()
+    factory.advance(START + 17)
+    gpus = factory.state.gpus
+    assert np.flatnonzero(gpus.lost).tolist() == list(range(8))
+    assert (gpus.power_watts[:8].sum(), gpus.xid.sum()) == (0.0, 0)
+    factory.advance(START + 24)  # away for 6 s
+    gpus = factory.state.gpus
+    assert not gpus.lost.any()
+    for counters in (gpus.energy_joules, gpus.nvlink_tx_bytes, gpus.throttle_power_seconds):
+        assert (counters.base[:8] <= 1.05 * counters.rate[:8]).all()  # one second since they came back
+        assert (counters.base[8:] > 1.0).all()
+    assert engine_state(factory, "node-a01-1")[2] == {"vllm-node-a01-1"}
+    factory.advance(START + 44)
+    assert engine_state(factory, "node-a01-1")[0] > 4_000
+
+
+def test_gpu_of_a_training_host_is_reset_alone(factory: Factory) -> None:
+    host = factory.layout.hosts[busy_host(factory, "training")]
+    factory.faults.inject("gpu_reset", f"{host.name}/5", START)
+    factory.advance(START + 18)
+    assert np.flatnonzero(factory.state.gpus.lost).tolist() == [host.gpu_start + 5]
+    assert conditions(factory, host.name) == {"reserved_idle", "lost"}
+    factory.advance(START + 23)
+    assert conditions(factory, host.name) == {"busy"}
+    assert np.flatnonzero(factory.state.gpus.energy_joules.base < 5_000).tolist() == [host.gpu_start + 5]
+    assert factory.faults.known == ()
+
+
+def test_draining_takes_longer_where_scrapes_are_rarer() -> None:
+    factory = Factory(build_layout(1_032), seed=1, start=START)
+    fault = factory.faults.inject("engine_restart", "node-a01-1", START)
+    # 3 s of work, one scrape of 10 s and 3 s to spare, gone for 4 s
+    assert fault.end == START + 20
+    assert factory.faults.inject("scale_down", "node-a01-1", START, 1.0).end == START + 17
+
+
+def test_faults_to_come_are_put_off_and_present_ones_stay(factory: Factory) -> None:
+    factory.faults.inject("leak", "A01", START, 5)
+    factory.faults.inject("leak", "A02", START + 10, 5)
+    factory.faults.inject("pump_lost", "cdu-1", START + 20)
+    assert factory.faults.delay(START + 2, 30.0) == 2
+    assert [(f.start, f.end) for f in factory.faults.known] == [
+        (START, START + 5),
+        (START + 40, START + 45),
+        (START + 50, None),
+    ]
 
 
 def test_lost_pump_leaves_a_warmer_loop_on_one_pump(factory: Factory) -> None:
@@ -253,6 +374,71 @@ def test_script_tells_every_mistake_at_once(tmp_path: Path, factory: Factory) ->
         load_script(script, factory.faults, start=START, speed=1.0)
 
 
+def test_script_may_name_objects_by_what_they_are(tmp_path: Path, factory: Factory) -> None:
+    script = tmp_path / "faults.yaml"
+    script.write_text(
+        "- {kind: driver_reload, object: any nvml host}\n"
+        "- {kind: gpu_reset, object: any amd gpu}\n"
+        "- {kind: engine_restart, object: any sglang dcgm host}\n"
+        "- {kind: engine_crash, object: any serving host}\n"
+        "- {kind: idle_job, object: any training host}\n"
+    )
+    load_script(script, factory.faults, start=START, speed=1.0)
+    # hosts 0 (NVML), 1 (AMD) and 2 serve chat, 3 and 4 reasoning, 5 code; 2 is parked, 6 trains, 7 is free
+    assert conditions(factory, "node-a02-1") == {"parked"}
+    assert [fault.object for fault in factory.faults.known] == [
+        "node-a01-1",
+        "node-a01-2/0",
+        "node-a02-2",
+        "node-b01-1",
+        "node-b02-1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "reason"),
+    [
+        ("gpu_reset", "any amd host", "gpu_reset takes a gpu, not 'any amd host'"),
+        ("engine_restart", "any training host", "no host at work is left for 'any training host' in a site of 64 GPUs"),
+        ("leak", "any dcgm host", "leak takes a rack or cdu, not 'any dcgm host'"),
+        ("engine_restart", "any tgi host", "no host at work is left for 'any tgi host'"),
+        ("leek", "any dcgm host", "unknown fault: 'leek', did you mean 'leak'"),
+    ],
+)
+def test_words_that_fit_nothing_are_told(tmp_path: Path, factory: Factory, kind: str, words: str, reason: str) -> None:
+    script = tmp_path / "faults.yaml"
+    script.write_text(f"- {{kind: {kind}, object: {words}}}\n")
+    with pytest.raises(ScriptError, match=reason):
+        load_script(script, factory.faults, start=START, speed=1.0)
+
+
+def test_scripts_are_found_by_path_or_by_name(tmp_path: Path) -> None:
+    script = tmp_path / "mine.yaml"
+    script.write_text("[]")
+    assert find_script(str(script)) == script
+    assert find_script("gpu").parts[-3:] == ("simulator", "scripts", "gpu.yaml")
+    with pytest.raises(ScriptError, match=r"gpus: no such file, and no script of that name; scripts: gpu$"):
+        find_script("gpus")
+
+
+@pytest.mark.parametrize("gpus", [64, 128, 1_024, 10_240])
+def test_the_packaged_script_fits_every_site_from_64_gpus_on(gpus: int) -> None:
+    factory = Factory(build_layout(gpus), seed=1, start=START)
+    load_script(find_script("gpu"), factory.faults, start=START, speed=1.0)
+    faults = factory.faults.known
+    hosts = {host.name: host for host in factory.layout.hosts}
+    hit = {fault.object.split("/")[0] for fault in faults}
+    assert len(hit) == len(faults) == 6
+    assert {hosts[name].gpu_source for name in hit} == {"nvml", "dcgm", "amd"}
+    restarted = {factory.layout.server_of(hosts[f.object]).split("-")[0] for f in faults if f.kind == "engine_restart"}
+    assert restarted == {"vllm", "sglang"}
+    assert {fault.kind for fault in faults} == {"engine_restart", "scale_down", "gpu_reset", "driver_reload"}
+    # with 20 s of loading, over a good minute after the first one begins
+    ends = [fault.end + 20 for fault in faults if fault.end is not None]
+    assert len(ends) == 6
+    assert max(ends) - min(fault.start for fault in faults) < 80
+
+
 def test_every_kind_says_what_it_does() -> None:
     assert all(kind.help.endswith(".") for kind in KINDS.values())
 
@@ -262,3 +448,6 @@ def test_the_shipped_script_fits_the_default_site(factory: Factory) -> None:
     script = Path(__file__).parents[3] / "config" / "demo.yaml"
     load_script(script, factory.faults, start=START, speed=1.0)
     assert [fault.kind for fault in factory.faults.known] == ["gpu_lost", "feed_lost", "leak", "device_silent"]
+    told = re.search(r"^# Kinds: ((?:.*\n# )*?.*)\.$", script.read_text(), re.MULTILINE)
+    assert told is not None
+    assert set(told[1].replace("#", "").split()) == KINDS.keys()

@@ -72,7 +72,27 @@ def test_switches_speak_both_protocols_and_both_versions() -> None:
 def test_first_host_serves_and_is_read_over_nvml(layout: Layout) -> None:
     first, *others = layout.hosts
     assert (first.gpu_source, first.workload) == ("nvml", "inference")
-    assert all(host.gpu_source == "dcgm" for host in others)
+    assert "nvml" not in {host.gpu_source for host in others}
+
+
+def test_some_serving_hosts_have_gpus_of_amd_from_64_gpus_on(layout: Layout) -> None:
+    amd = [host for host in layout.hosts if host.gpu_source == "amd"]
+    serving = sum(host.workload == "inference" for host in layout.hosts)
+    # the second serving host, and every 24th after it
+    assert len(amd) == (0 if layout.gpus < 64 else (serving - 2) // 24 + 1)
+    assert {host.workload for host in amd} <= {"inference"}
+    assert {host.gpu_model for host in amd} <= {"AMD Instinct MI355X"}
+    for host in layout.hosts:
+        uuids = layout.gpu_uuids[host.gpu_start : host.gpu_start + host.gpu_count]
+        assert {uuid.startswith("GPU-") for uuid in uuids} == {host.gpu_source != "amd"}
+
+
+def test_reasoning_is_served_by_sglang_and_the_rest_by_vllm(layout: Layout) -> None:
+    assert {(d.name == "reasoning", d.server) for d in layout.deployments} <= {(True, "sglang"), (False, "vllm")}
+    for host in layout.hosts:
+        if host.deployment:
+            server = "sglang" if host.deployment == "reasoning" else "vllm"
+            assert layout.server_of(host) == f"{server}-{host.name}"
 
 
 def test_engines_are_numbered_in_the_order_of_serving_hosts(layout: Layout) -> None:

@@ -161,6 +161,21 @@ def test_files_hold_what_a_collector_needs(tmp_path: Path) -> None:
     ]
 
 
+def test_inventory_names_each_hosts_boards_and_server() -> None:
+    layout = build_layout(64)
+    engines = {host.name: layout.server_of(host) for host in layout.hosts if host.engine is not None}
+    rows = list(csv.DictReader(io.StringIO(write_inventory(layout, engines))))
+    boards = {row["id"]: row["model"] for row in rows if row["kind"] == "host" and row["relation"] == "contains"}
+    assert [name for name, model in boards.items() if model == "AMD Instinct MI355X"] == ["node-a01-2"]
+    assert sorted(boards.values()).count("NVIDIA B200") == 7
+    servers = {row["id"]: row["model"] for row in rows if row["kind"] == "engine"}
+    assert {name: model for name, model in servers.items() if name.startswith("sglang-")} == {
+        "sglang-node-a02-2": "deepseek-r1",
+        "sglang-node-b01-1": "deepseek-r1",
+    }
+    assert len(servers) == 6
+
+
 @pytest.mark.parametrize("gpus", [8, 64, 10_240])
 def test_inventory_is_one_tree_with_known_parents(gpus: int) -> None:
     layout = build_layout(gpus)
