@@ -5,10 +5,15 @@ Sources: RFC 9110 (conditional requests, content negotiation), OpenMetrics 1.0.
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
+import orjson
 from flask import Flask, Response, request
 
 from dashboard.live import Live, Payload
+from dashboard.totals import TooEarlyError, WindowError, window
+from storage.store import StoreError
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -34,7 +39,7 @@ class _Requests:
 
 
 def register(server: Flask, live: Live) -> None:
-    """Add the routes to the server. None of them reads the store: they send what `live` has ready."""
+    """Add the routes to the server. All but the totals send what `live` has ready, without reading the store."""
     requests = _Requests()
 
     @server.after_request
@@ -50,6 +55,7 @@ def register(server: Flask, live: Live) -> None:
 
     server.add_url_rule("/api/v1/snapshot", "snapshot", lambda: send(lambda: live.snapshot))
     server.add_url_rule("/api/v1/history", "history", lambda: send(lambda: live.history))
+    server.add_url_rule("/api/v1/totals", "totals", lambda: _totals(live))
     # Dash answers every other path with its page, also those of a mistyped client.
     server.add_url_rule("/api/<path:path>", "no_api", lambda path: _text(f"no such path: /api/{path}\n", 404))
     server.add_url_rule("/healthz", "healthz", lambda: _text("ok\n", 200))
@@ -69,6 +75,25 @@ def _conditional(payload: Payload) -> Response:
         response.headers["Content-Encoding"] = "gzip"
     response.set_etag(etag)
     return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _totals(live: Live) -> Response:
+    """Return the growth of all counters over the window of the query; mistakes as {"error": ...}."""
+    try:
+        start, end = window(request.args.get("start"), request.args.get("end"))
+        found = live.totals(start, end)
+    except WindowError as error:
+        return _json({"error": str(error)}, 400)
+    except TooEarlyError as error:
+        return _json({"error": str(error), "data_time": error.data_time}, 409)
+    except StoreError as error:
+        return _json({"error": str(error)}, 503)
+    return _json(asdict(found), 200)
+
+
+def _json(content: Mapping[str, Any], status: int) -> Response:
+    body = orjson.dumps(content)
+    return Response(body, status=status, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _text(text: str, status: int) -> Response:

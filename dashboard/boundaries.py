@@ -1,14 +1,27 @@
 """The five power boundaries of a site, from GPU board to facility: what measures each, and its energy over a window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from dashboard.kpis.energy import board_energy
+from dashboard.kpis.energy import BoardEnergy, board_energy
 from dashboard.kpis.sources import one_source
-from dashboard.kpis.windows import Bools, Floats, Ints, Samples, Windowed, integral, last, live, span, tally
+from dashboard.kpis.windows import (
+    Bools,
+    Floats,
+    Ints,
+    Samples,
+    Windowed,
+    filled,
+    integral,
+    last,
+    live,
+    newest,
+    span,
+    tally,
+)
 from dashboard.tables import Tables
 
 Window = tuple[float, float]
@@ -103,10 +116,18 @@ def _boundary(
     return Boundary(name, window, samples, cache(energy), padded[host], host_group, *_TEXTS[name])
 
 
-def _boards(tables: Tables, window: Window) -> Energy:
-    gpu, places = tables.gpu, tables.places
+def board_energies(tables: Tables, window: Window) -> BoardEnergy:
+    """Return the energy of each GPU over the window; of one that is nearly whole the rest at its mean."""
+    gpu, (start, end) = tables.gpu, window
     counter, power = gpu.samples("energy_joules_total"), gpu.samples("power_watts")
-    boards = board_energy(counter, power, last(gpu.samples("power_limit_watts")), *window)
+    limit, prefer = last(gpu.samples("power_limit_watts")), tables.settings.energy.prefer
+    drawn = board_energy(counter, power, limit, start, end, prefer=prefer)
+    lasts = np.maximum(newest(counter), newest(power)) >= end
+    return replace(drawn, joules=filled(drawn.joules, drawn.covered, end - start, lasts).amount)
+
+
+def _boards(tables: Tables, window: Window) -> Energy:
+    boards, places = board_energies(tables, window), tables.places
     return _by_group(Windowed(boards.joules, boards.covered), places.host, places.gpus_of_host)
 
 

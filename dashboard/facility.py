@@ -1,7 +1,7 @@
 """What the facility's devices say now: racks, coolant distribution units, bus bars, leaks, silent devices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +21,11 @@ COOLANT_FIELDS = (
     "heat_reported_watts",
     "pump_speed_ratio",
 )
-DEVICE_FIELDS = ("up", "last_success_age_seconds")
+DEVICE_FIELDS = ("up", "last_success_age_seconds", "state")
+#: `device.state` of a server that no profile fits, and of one that its operator released
+UNKNOWN_SERVER, MAINTENANCE = 5, 6
+#: a collector's clock may be ahead of ours by so much before it is told, and before its data is refused (E15). Units: s
+CLOCK_SECONDS, CLOCK_REFUSED_SECONDS = 2.0, 30.0
 #: leak.state of a broken sensor, which is not worse than a leak
 SENSOR_FAULT = 3
 _LEAK_ORDER = (0, SENSOR_FAULT, 1, 2)
@@ -79,6 +83,9 @@ class DeviceNow:
     rack: str
     up: bool
     age: float
+    #: `device.state`; 0 where it is not told
+    state: int = 0
+    host: str = ""
 
 
 def _key(kind: str, device: str, loop: str, point: str) -> tuple[str, str, str, str]:
@@ -204,9 +211,19 @@ def devices(frame: pd.DataFrame, before: Sequence[DeviceNow], elapsed: float, no
     """
     told: dict[str, DeviceNow] = {}
     columns = _columns(frame, "device", "host", "rack", *DEVICE_FIELDS)
-    for time, device, host, rack, up, age in zip(stamps(frame), *columns, strict=True):
-        since = now - time if age != age else age + now - time
-        told[device or host] = DeviceNow(device or host, rack, bool(up == 1), round(max(0.0, float(since)), 3))
+    for time, device, host, rack, up, age, state in zip(stamps(frame), *columns, strict=True):
+        since = round(max(0.0, float(now - time if age != age else age + now - time)), 3)
+        ended = int(state) if state == state else 0
+        told[device or host] = DeviceNow(device or host, rack, bool(up == 1), since, ended, host)
     gone = (d for d in before if d.name not in told)
-    silent = [DeviceNow(d.name, d.rack, False, round(d.age + elapsed, 3)) for d in gone]
+    silent = [replace(d, up=False, age=round(d.age + elapsed, 3)) for d in gone]
     return tuple(sorted([*told.values(), *silent], key=lambda d: d.name))
+
+
+def clocks_ahead(frame: pd.DataFrame, now: float) -> dict[str, float]:
+    """Return collector -> seconds by which the stamps of its polls are ahead of our clock, of more than 2 s (E15)."""
+    ahead: dict[str, float] = {}
+    for time, collector in zip(stamps(frame), *_columns(frame, "source"), strict=True):
+        if time - now > CLOCK_SECONDS:
+            ahead[collector] = max(round(time - now, 1), ahead.get(collector, 0.0))
+    return ahead

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dashboard import idle
+from dashboard.kpis.levels import believed
 from dashboard.kpis.windows import (
     GAP_PERIODS,
     LIVE_SECONDS,
@@ -19,10 +20,10 @@ from dashboard.kpis.windows import (
     period,
     tally,
 )
-from dashboard.numbers import output_samples
 from dashboard.places import Places
 from dashboard.settings import DashboardSettings
 from dashboard.tables import Tables
+from dashboard.tokens import final_only, output_samples, who
 
 #: clocks event reasons that slow a board for heat or by an external brake: 0x8, 0x20, 0x40, 0x80 (NVML)
 THROTTLE_MASK = 0xE8
@@ -60,8 +61,8 @@ def limits(settings: DashboardSettings) -> idle.Limits:
     )
 
 
-def observe(tables: Tables, verdicts: idle.Verdicts) -> Fleet:
-    """Return what the GPUs do now, and the verdicts after it."""
+def observe(tables: Tables, verdicts: idle.Verdicts, fell_off: Bools) -> Fleet:
+    """Return what the GPUs do now, and the verdicts after it. `fell_off`: lost, as an event says."""
     gpu, now = tables.gpu, tables.now
     presence = gpu.presence()
     since = now - max(tables.settings.idle.window.total_seconds(), 1.0)
@@ -75,7 +76,7 @@ def observe(tables: Tables, verdicts: idle.Verdicts) -> Fleet:
     tokens, running, waiting = _engines(tables)
     signals = idle.Signals(
         live=heard | vanished,
-        lost=((last(lost) == 1) & (newest(lost) >= newest(presence))) | vanished,
+        lost=((last(lost) == 1) & (newest(lost) >= newest(presence))) | vanished | fell_off,
         activity=np.where(np.isnan(active), utilization, active),
         utilization=utilization,
         tensor=level("tensor_active_ratio"),
@@ -100,25 +101,29 @@ def _vanished(tables: Tables, heard: Floats, periods: Floats) -> Bools:
     host, count = tables.places.host, len(tables.places.hosts)
     latest = np.full(count + 1, -np.inf)
     np.maximum.at(latest, host, heard)
-    gone: Bools = (host >= 0) & (latest[host] - heard > np.maximum(GAP_PERIODS * periods, LIVE_SECONDS))
+    gone: Bools = (host >= 0) & (latest[host] > heard + np.maximum(GAP_PERIODS * periods, LIVE_SECONDS))
     return gone & (latest[host] > tables.now - LIVE_SECONDS)
 
 
 def _engines(tables: Tables) -> tuple[Floats, Floats, Floats]:
-    """Return tokens per second, running and waiting requests of each GPU's host; NaN where no engine reports."""
+    """Return tokens per second, running and waiting requests of each GPU's host; NaN where no engine tells."""
     inference, host, now = tables.inference, tables.engine_host, tables.now
     count = len(tables.places.hosts)
     heard = live(inference.presence(), now) & (host >= 0)
+    heard &= believed(who(inference), heard)
     rates = increase(output_samples(inference), now - TOKEN_SECONDS, now).amount / TOKEN_SECONDS
-    columns = (rates, last(inference.samples("requests_running")), last(inference.samples("requests_waiting")))
-    engines = tally(host[heard], np.ones(int(heard.sum())), count)
+    running, waiting = (last(inference.samples(name)) for name in ("requests_running", "requests_waiting"))
+    # A server that counts at the end says nothing of the requests that it still works on.
+    rates[final_only(inference) & (rates == 0) & (running > 0)] = np.nan
 
     def per_gpu(values: Floats) -> Floats:
-        sums = np.where(engines > 0, tally(host[heard], np.nan_to_num(values[heard]), count), np.nan)
-        return np.append(sums, np.nan)[tables.places.host]
+        told = heard & ~np.isnan(values)
+        engines = tally(host[told], np.ones(int(told.sum())), count)
+        return np.append(np.where(engines > 0, tally(host[told], values[told], count), np.nan), np.nan)[
+            tables.places.host
+        ]
 
-    tokens, running, waiting = (per_gpu(values) for values in columns)
-    return tokens, running, waiting
+    return per_gpu(rates), per_gpu(running), per_gpu(waiting)
 
 
 def assigned(tables: Tables) -> Bools:

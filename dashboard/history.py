@@ -11,11 +11,12 @@ import pandas as pd
 
 from dashboard.kpis import cooling
 from dashboard.kpis.efficiency import OK_COVERAGE
+from dashboard.kpis.levels import best_per_step, ranked
 from dashboard.kpis.sources import one_source
 from dashboard.kpis.windows import Floats
-from dashboard.numbers import GATEWAYS
 from dashboard.places import power_places
 from dashboard.site import Site
+from dashboard.tables import INFERENCE
 from storage.store import Store
 
 STEP = 20.0
@@ -24,8 +25,8 @@ STEPS = 180
 MEAN_STEPS = 3
 #: a device that is polled seldom stands for its last value over so many steps
 HOLD_STEPS = 4
-#: samples may be under way for so long; steps this fresh are asked for again. Units: s
-LATE = 60.0
+#: samples may come so late (a spool that was emptied); steps this fresh are asked for again (E18). Units: s
+LATE = 600.0
 UNDER_WAY = 10.0
 SERIES = (
     "tokens_per_joule_it",
@@ -156,17 +157,14 @@ def _tokens(grid: _Grid, site: Site) -> Floats:
     """Return output tokens per second; NaN where not nearly every engine reports."""
     names = ["live_output_tokens_total", "output_tokens_total"]
     frame = grid.ask("inference", names, aggregate="rate")
-    numbers, tags = _series(frame, "endpoint", "server", "model", "engine", "role")
+    numbers, tags = _series(frame, *INFERENCE.identity)
     live, done = (grid.matrix(frame, numbers, name, len(tags)) for name in names)
-    rates = np.where(np.isfinite(live).any(axis=1, keepdims=True), live, done)
-    gateway = tags["server"].isin(GATEWAYS)
-    counted = (~gateway | ~tags["model"].isin(tags["model"][~gateway])).to_numpy(dtype=bool)
-    rates = _hold(rates[counted])
-    heard = np.isfinite(rates)
-    endpoints = tags["endpoint"][counted].to_numpy(dtype=object)
-    codes, known = pd.factorize(endpoints)
+    rates = _hold(np.where(np.isfinite(live).any(axis=1, keepdims=True), live, done))
+    counts = best_per_step(ranked(tags["model"].tolist(), tags["level"].tolist()), np.isfinite(rates))
+    rates = np.where(counts, rates, np.nan)
+    codes, known = pd.factorize(tags["endpoint"].to_numpy(dtype=object))
     reporting = np.zeros((len(known), grid.steps), dtype=bool)
-    np.logical_or.at(reporting, codes, heard)
+    np.logical_or.at(reporting, codes, counts)
     expected = max(len(site.engines), 1)
     told = reporting.sum(axis=0) >= OK_COVERAGE * expected
     return np.where(told, np.nansum(rates, axis=0), np.nan)

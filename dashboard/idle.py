@@ -69,7 +69,8 @@ class Signals:
     memory_bytes: Floats
     #: a workload is assigned to it
     assigned: Bools
-    #: tokens per second, running and waiting requests of the engines on its host; NaN without engine
+    #: tokens per second, running and waiting requests of the engines on its host; NaN without engine, and where an
+    #: engine counts its tokens at the end of requests that still run
     tokens: Floats
     running: Floats
     waiting: Floats
@@ -148,13 +149,14 @@ def conditions(signals: Signals, limits: Limits) -> Ints:
     working = (signals.tensor >= TENSOR_WORK) | (signals.dram >= DRAM_WORK) | (power >= limits.working_power)
     working |= np.isnan(signals.tensor) & np.isnan(signals.dram) & np.isnan(power)
     weak = power < limits.working_power
-    bare = (signals.processes == 0) & (signals.memory_bytes <= GHOST_BYTES) & (power < limits.bare_power)
+    # Without a context's memory there is no process, also where nobody counts them.
+    bare = ~(signals.processes > 0) & (signals.memory_bytes <= GHOST_BYTES) & (power < limits.bare_power)
     matches = {
         UNKNOWN: ~signals.live,
         LOST: signals.lost,
         GHOST: (signals.utilization >= FULL) & bare,
         BUSY: (tokens & ~quiet) | ((act >= ACTIVE) & working),
-        STALLED: ~tokens & weak & (((signals.running > 0) & ~none) | (act >= SPINNING)),
+        STALLED: ~tokens & weak & (((signals.running > 0) & (signals.tokens <= 0) & ~none) | (act >= SPINNING)),
         STARVED: signals.assigned & some & (act < STARVING) & (signals.waiting > 0) & ~tokens,
         PARKED: some & quiet & calm & (tokens | ~requests),
         RESERVED: none & quiet & signals.assigned,

@@ -16,6 +16,7 @@ import orjson
 from dashboard import history, snapshot
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
+from dashboard.totals import Totals, totals
 from storage.store import Store, StoreError
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Live:
         self._error = ""
         self._ticks = self._failures = 0
         self._cost = self._cpu_total = 0.0
+        self._one_question = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -112,13 +114,29 @@ class Live:
         site = self._site[1] if self._site else None
         if site is None:
             return
-        now, real = self._clock(), bool(self._last and self._last.data_time is not None and not self._last.synthetic)
+        now = self._clock()
         try:
-            self._hour = history.update(self._store, site, self._hour, now, tuple(self._idle), real=real)
+            self._hour = history.update(self._store, site, self._hour, now, tuple(self._idle), real=self._real)
         except StoreError as e:
             logger.debug("history: %s", e)
             return
         self.history = self._pack(history.to_json(self._hour), int(now), "h")
+
+    def totals(self, start: float, end: float) -> Totals:
+        """Return the growth of all counters over [start, end] (epoch s); one question at a time.
+
+        Raises:
+            TooEarlyError: not all that lives has told of `end` yet.
+            StoreError: the store does not answer.
+        """
+        with self._one_question:
+            prefer = self.settings.energy.prefer
+            return totals(self._store, start, end, self._clock(), real=self._real, prefer=prefer)
+
+    @property
+    def _real(self) -> bool:
+        """Return whether real devices report: simulated ones are then left out."""
+        return bool(self._last and self._last.data_time is not None and not self._last.synthetic)
 
     @property
     def problem(self) -> str:
@@ -152,7 +170,7 @@ class Live:
         return {name: value for name, value in own.items() if value is not None}
 
     def _make(self, now: float) -> snapshot.Snapshot:
-        if self._site is None or now - self._site[0] >= SITE_SECONDS:
+        if self._site is None or not self._site[1].racks or now - self._site[0] >= SITE_SECONDS:
             read = read_site(self._store)
             # The same object while nothing changed: what was derived from it is kept.
             known = self._site[1] if self._site and self._site[1] == read else read

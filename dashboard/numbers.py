@@ -1,81 +1,20 @@
 """The live numbers of a site: token rates, watts at each boundary, tokens per joule, PUE."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from dashboard.boundaries import Boundary, Window
 from dashboard.kpis.efficiency import Quality, Ratio, coverage, matched, tokens_per_joule
 from dashboard.kpis.power import headroom_watts, pue
-from dashboard.kpis.windows import Bools, Floats, Samples, increase, span, tally
+from dashboard.kpis.windows import Floats, Samples, span, tally
 from dashboard.number import Number, number, withheld
-from dashboard.recent import Recent
 from dashboard.settings import DashboardSettings
 from dashboard.tables import Tables
+from dashboard.tokens import Tokens, count_tokens, input_samples, output_samples, trusted
 
-#: servers that pass on what engines count: used only for models that no engine reports
-GATEWAYS = ("dynamo", "litellm")
 NO_ENGINE = "no inference engine has reported for long enough"
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens over one window, per inference series."""
-
-    counted: Floats
-    #: covered seconds of the series' endpoint, given to the first of its series
-    covered: Floats
-    #: endpoint -> a series of it; those that the inventory names or that report
-    endpoints: Mapping[str, int]
-
-    def coverage(self, seconds: float, series: Bools | None = None) -> float:
-        """Return covered endpoint-seconds over expected ones, of all or of some series."""
-        covered = self.covered if series is None else self.covered[series]
-        return coverage(float(covered.sum()), len(self.endpoints), seconds)
-
-
-def counter(inference: Recent, *names: str) -> Samples:
-    """Return the samples of each engine's token counter: of these fields the first that the engine has.
-
-    A gateway counts only for models that no engine reports: one authoritative level per model.
-    """
-    chosen = np.full(len(inference.series), np.nan)
-    for name in reversed(names):
-        values = inference.values[name]
-        has = np.zeros(inference.count, dtype=bool)
-        has[inference.series[~np.isnan(values)]] = True
-        chosen = np.where(has[inference.series], values, chosen)
-    return inference.pick(chosen).only(_authoritative(inference))
-
-
-def output_samples(inference: Recent) -> Samples:
-    """Return the samples of each engine's output counter: the live one, else that of finished requests."""
-    return counter(inference, "live_output_tokens_total", "output_tokens_total")
-
-
-def _authoritative(inference: Recent) -> Bools:
-    gateway = np.isin(inference.tags["server"].astype(str), GATEWAYS)
-    present = np.zeros(inference.count, dtype=bool)
-    present[inference.series] = True
-    models = inference.tags["model"].astype(str)
-    told: Bools = ~gateway | ~np.isin(models, models[present & ~gateway])
-    return told
-
-
-def count_tokens(tables: Tables, samples: Samples, window: Window) -> Tokens:
-    """Return the tokens of each series over the window, and how well each endpoint is covered."""
-    grown = increase(samples, *window)
-    names, first, codes = np.unique(
-        tables.inference.tags["endpoint"].astype(str), return_index=True, return_inverse=True
-    )
-    best = np.zeros(len(names))
-    np.maximum.at(best, codes, grown.covered)
-    covered = np.zeros(samples.count)
-    covered[first] = best
-    series = dict(zip(names.tolist(), first.tolist(), strict=True))
-    expected = set(tables.site.engines) | set(names[best > 0].tolist())
-    return Tokens(grown.amount, covered, {name: series.get(name, -1) for name in expected})
 
 
 def common(tables: Tables, *sources: Samples) -> Window | None:
@@ -95,17 +34,17 @@ def token_numbers(tables: Tables) -> dict[str, Number]:
     inference = tables.inference
     return {
         "output_tokens_per_second": _rate(tables, output_samples(inference), "output"),
-        "input_tokens_per_second": _rate(tables, counter(inference, "input_tokens_total"), "input"),
+        "input_tokens_per_second": _rate(tables, input_samples(inference), "input"),
     }
 
 
 def _rate(tables: Tables, samples: Samples, which: str) -> Number:
     formula = f"growth of the engines' {which} token counters / seconds of the window"
-    window = span(samples, tables.now, tables.window_seconds)
+    window = span(trusted(tables.inference, samples, tables.now), tables.now, tables.window_seconds)
     if window is None:
         return withheld("tokens/s", "site", formula, NO_ENGINE)
     seconds = window[1] - window[0]
-    tokens = count_tokens(tables, samples, window)
+    tokens = count_tokens(tables.site, tables.inference, samples, window, tables.now)
     rate = float(tokens.counted.sum()) / seconds
     return number(rate, "tokens/s", "site", formula, window=window, coverage=tokens.coverage(seconds))
 
@@ -129,15 +68,17 @@ def _watts(boundary: Boundary) -> Number:
 def efficiency_numbers(tables: Tables, bounds: Sequence[Boundary]) -> dict[str, Number]:
     """Return the site's tokens per joule at each boundary. Units: tokens/J."""
     samples = output_samples(tables.inference)
+    told = trusted(tables.inference, samples, tables.now)
     found: dict[str, Number] = {}
     for boundary in bounds:
         formula = f"output tokens / {boundary.formula}"
-        window = common(tables, samples, boundary.samples)
+        window = common(tables, told, boundary.samples)
         if window is None:
             why = NO_ENGINE if boundary.window else boundary.missing
             ratio = withheld("tokens/J", boundary.name, formula, why)
         else:
-            ratio = _efficiency(tables, boundary, count_tokens(tables, samples, window), window, formula)
+            tokens = count_tokens(tables.site, tables.inference, samples, window, tables.now)
+            ratio = _efficiency(tables, boundary, tokens, window, formula)
         found[f"tokens_per_joule_{boundary.name}"] = ratio
     return found
 

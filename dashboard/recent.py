@@ -69,7 +69,7 @@ class Recent:
 
     def pick(self, values: Floats) -> Samples:
         """Return the samples of one value per row, NaN where the row has none."""
-        return select(self.series, self.times, values, self.count)
+        return select(self.series, self.times, values, self.count, self.values.get("start_time_seconds"))
 
     def any_of(self, *names: str) -> Samples:
         """Return a sample wherever one of these fields has a value (the first that has one)."""
@@ -96,10 +96,20 @@ def empty(query: Query) -> Recent:
     )
 
 
-def refresh(store: Store, query: Query, old: Recent, now: float, window: float, *, real: bool) -> Recent:
+def accepted(frame: pd.DataFrame, *, real: bool, refused: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows without simulated ones, when `real`, and without those of refused collectors."""
+    if real and len(frame):
+        frame = frame[frame["synthetic"] != "true"]
+    return frame[~frame["source"].isin(refused)] if refused and len(frame) else frame
+
+
+def refresh(
+    store: Store, query: Query, old: Recent, now: float, window: float, *, real: bool, refused: Sequence[str] = ()
+) -> Recent:
     """Return `old` with what the store got since, and without what is older than the window needs.
 
-    `real`: devices of the real world report, so rows tagged `synthetic` are left out.
+    `real`: devices of the real world report, so rows tagged `synthetic` are left out; `refused`: collectors that are
+    not believed.
 
     Raises:
         StoreError: the store does not answer; `old` is untouched.
@@ -115,9 +125,8 @@ def refresh(store: Store, query: Query, old: Recent, now: float, window: float, 
         aggregate="last",
         where=query.where,
     )
-    if len(frame) and real:
-        frame = frame[frame["synthetic"] != "true"]
-    return _merge(query, _compact(query, old), frame, start, now - keep)
+    frame = accepted(frame, real=real, refused=refused)
+    return merge(query, _compact(query, old), frame, start, now - keep)
 
 
 def _compact(query: Query, old: Recent) -> Recent:
@@ -146,8 +155,8 @@ def _resume(old: Recent, now: float) -> float:
     return min(float(newest(present)[alive].min()), now) if alive.any() else -np.inf
 
 
-def _merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest: float) -> Recent:
-    """Return `old` before `start` and all of `frame`, from `oldest` on."""
+def merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest: float) -> Recent:
+    """Return `old` before `start` and all of `frame`, from `oldest` on. Units: epoch s."""
     names = identity(frame, query.identity)
     codes, found = pd.factorize(names)
     uniques = pd.Index(found, dtype=object)

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from dashboard import gpus, idle
+from dashboard.kpis.levels import best_per_step
+from dashboard.kpis.sources import exporter_ranks
 from dashboard.kpis.windows import Bools, Floats, Ints, tally
-from dashboard.numbers import GATEWAYS
 from dashboard.recent import identity
 from dashboard.tables import GPU, INFERENCE, Tables
+from dashboard.tokens import final_only, who
 from storage.store import Store
 
 STEP = timedelta(seconds=30)
@@ -57,15 +59,17 @@ def verdicts(store: Store, tables: Tables) -> idle.Verdicts:
 def _signals(store: Store, tables: Tables, assigned: Bools, start: float, steps: int) -> list[idle.Signals]:
     begin = datetime.fromtimestamp(start, UTC)
     end = begin + steps * STEP
-    boards = store.range("gpu", _GAUGES, begin, end, every=STEP, aggregate="mean", where=GPU.where)
+    boards = _one_source(store.range("gpu", _GAUGES, begin, end, every=STEP, aggregate="mean", where=GPU.where))
     rates = store.range("inference", _TOKENS, begin, end, every=STEP, aggregate="rate")
     requests = store.range("inference", _REQUESTS, begin, end, every=STEP, aggregate="mean")
-    gauges = {name: _matrix(boards, tables.gpu.keys, GPU.identity, name, start, steps) for name in _GAUGES}
+    gauges = {name: _matrix(boards, tables.gpu.keys, ("gpu",), name, start, steps) for name in _GAUGES}
     keys = tables.inference.keys
     live, done = (_matrix(rates, keys, INFERENCE.identity, name, start, steps) for name in _TOKENS)
     tokens = np.where(np.isnan(live), done, live)
-    tokens[np.isin(tables.inference.tags["server"].astype(str), GATEWAYS)] = np.nan
     running, waiting = (_matrix(requests, keys, INFERENCE.identity, name, start, steps) for name in _REQUESTS)
+    tokens[final_only(tables.inference)[:, np.newaxis] & (tokens == 0) & (running > 0)] = np.nan
+    counts = best_per_step(who(tables.inference), ~np.isnan(tokens) | ~np.isnan(running))
+    tokens, running, waiting = (np.where(counts, column, np.nan) for column in (tokens, running, waiting))
     active = gauges["sm_active_ratio"]
     engine = [_per_gpu(tables, values) for values in (tokens, running, waiting)]
     return [
@@ -86,6 +90,12 @@ def _signals(store: Store, tables: Tables, assigned: Bools, start: float, steps:
         )
         for i in range(steps)
     ]
+
+
+def _one_source(boards: pd.DataFrame) -> pd.DataFrame:
+    """Return of each GPU and step the row of its best source."""
+    ranked = boards.assign(rank=exporter_ranks(boards["exporter"].tolist()))
+    return ranked.sort_values("rank", kind="stable").drop_duplicates(["gpu", "time"])
 
 
 def _matrix(frame: pd.DataFrame, keys: pd.Index, tags: tuple[str, ...], name: str, start: float, steps: int) -> Floats:

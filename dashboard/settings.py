@@ -1,7 +1,7 @@
 """The section `dashboard:` of `site.yaml`: where it listens, what it aims at, when it speaks up. SI base units."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -78,6 +78,13 @@ class Limits(_Strict):
         return self
 
 
+class Energy(_Strict):
+    """How the energy of GPU boards is known."""
+
+    #: what is taken where a board's own counter and the integral of its power are both good
+    prefer: Literal["counter", "trapezoid"] = "counter"
+
+
 class Cost(_Strict):
     """What an hour of a GPU and a kilowatt-hour cost."""
 
@@ -96,6 +103,12 @@ class Alarms(_Strict):
     #: delays of temperatures, flows and efficiency, which move slowly
     slow_on_delay: Duration = timedelta(seconds=60)
     slow_off_delay: Duration = timedelta(seconds=120)
+    #: delay of what is wrong with the data: tokens or energy that belong nowhere, counters that disagree
+    trust_on_delay: Duration = timedelta(minutes=15)
+    #: share of the site's tokens or GPU energy that may belong to no known host or engine
+    unmapped_ratio: Share = 0.05
+    #: an event of a GPU (an Xid) is an alarm for this long
+    event_hold: Duration = timedelta(minutes=15)
     #: share of a rack's GPUs that are idle from which the rack is named, not its hosts
     idle_rack_ratio: Share = 0.25
     #: share of a rack's GPUs that are throttled from which the rack is named
@@ -121,6 +134,7 @@ class DashboardSettings(_Strict):
     idle: Idle = Idle()
     targets: Targets = Targets()
     limits: Limits = Limits()
+    energy: Energy = Energy()
     cost: Cost = Cost()
     alarms: Alarms = Alarms()
 

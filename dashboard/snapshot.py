@@ -1,16 +1,15 @@
 """The one live view of a site, computed once per tick for all browsers (contract: docs/contracts.md section 3)."""
 
 import base64
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from dashboard import facility, gpus, idle, replay
+from dashboard import facility, faults, gpus, idle, provenance, replay
 from dashboard.alarms import engine, rules
-from dashboard.alarms.findings import HostNow, Scene
+from dashboard.alarms.findings import HostNow, Scene, Trust
 from dashboard.boundaries import Boundary, boundaries, rack_energies, rack_window
 from dashboard.heat import heat_number
 from dashboard.kpis import cooling
@@ -44,6 +43,7 @@ class Memory:
     places: Places
     verdicts: idle.Verdicts
     timers: Mapping[engine.Key, engine.Timer]
+    told: provenance.Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ class Snapshot:
     cdus: Sequence[facility.CduNow]
     buses: Sequence[tuple[str, float]]
     devices: Sequence[facility.DeviceNow]
+    #: where the numbers come from
+    sources: Mapping[str, Any]
     memory: Memory
 
 
@@ -78,24 +80,13 @@ def build(store: Store, site: Site, settings: DashboardSettings, previous: Snaps
     memory = previous.memory if previous else None
     seen = observe(store, settings, memory.observation if memory else None, now)
     tables = _tables(site, settings, seen, memory, now)
-    fleet = gpus.observe(tables, _verdicts(store, tables, memory))
-    bounds = boundaries(tables)
+    fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
     racks = facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks)
     cdus = facility.cdus(site, seen.coolant, now)
-    numbers = _numbers(tables, bounds, fleet, cdus)
-    scene = Scene(
-        settings=settings,
-        racks=racks,
-        hosts=_hosts(tables, fleet),
-        cdus=cdus,
-        leaks=seen.leaks,
-        devices=seen.devices,
-        supplies=seen.slow.supplies,
-        bits=seen.slow.bits,
-        storms=seen.slow.storms,
-        numbers=numbers,
-        uplinks=site.uplinks,
-    )
+    numbers = _numbers(tables, boundaries(tables), fleet, cdus)
+    told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
+    told = told or provenance.look(tables, seen.boards, fleet)
+    scene = _scene(tables, seen, fleet, racks, cdus, numbers, told)
     timers = engine.step(memory.timers if memory else {}, rules.find(scene), settings.alarms, now)
     return Snapshot(
         seq=previous.seq + 1 if previous else 1,
@@ -113,7 +104,36 @@ def build(store: Store, site: Site, settings: DashboardSettings, previous: Snaps
         cdus=cdus,
         buses=seen.buses,
         devices=seen.devices,
-        memory=Memory(seen, tables.places, fleet.verdicts, timers),
+        sources=provenance.to_plain(told, settings.energy.prefer, seen.clocks_ahead),
+        memory=Memory(seen, tables.places, fleet.verdicts, timers, told),
+    )
+
+
+def _scene(
+    tables: Tables,
+    seen: Observation,
+    fleet: gpus.Fleet,
+    racks: Sequence[facility.RackNow],
+    cdus: Sequence[facility.CduNow],
+    numbers: Mapping[str, Number],
+    told: provenance.Provenance,
+) -> Scene:
+    resting = {device.host or device.name for device in seen.devices if device.state == facility.MAINTENANCE}
+    trust = Trust(told.unmapped_tokens_ratio, told.unmapped_energy_ratio, told.suspects, seen.clocks_ahead)
+    return Scene(
+        settings=tables.settings,
+        racks=racks,
+        hosts=_hosts(tables, fleet, resting),
+        cdus=cdus,
+        leaks=seen.leaks,
+        devices=seen.devices,
+        supplies=seen.slow.supplies,
+        bits=seen.slow.bits,
+        storms=seen.slow.storms,
+        numbers=numbers,
+        uplinks=tables.site.uplinks,
+        faults=faults.faults(tables, seen.slow.events, seen.slow.verdicts),
+        trust=trust,
     )
 
 
@@ -130,6 +150,7 @@ def _tables(site: Site, settings: DashboardSettings, seen: Observation, memory: 
         places=places,
         power_places=power_places(site, seen.power.tags, places.hosts),
         engine_host=engine_hosts(site, seen.inference, places.hosts),
+        window_seconds=seen.window,
     )
 
 
@@ -155,8 +176,8 @@ def _rack_watts(tables: Tables) -> dict[str, float]:
     return {r.name: float(joules / seconds) for r, joules, covered in pairs if covered >= 0.5 * seconds}
 
 
-def _hosts(tables: Tables, fleet: gpus.Fleet) -> list[HostNow]:
-    """Return the GPUs of each host of the floor, counted by what is so."""
+def _hosts(tables: Tables, fleet: gpus.Fleet, resting: Set[str]) -> list[HostNow]:
+    """Return the GPUs of each host of the floor, counted by what is so; `resting`: hosts in maintenance."""
     places, state = tables.places, fleet.verdicts.state
     placed, count = places.host >= 0, len(places.hosts)
     lost = state == idle.LOST
@@ -167,8 +188,9 @@ def _hosts(tables: Tables, fleet: gpus.Fleet) -> list[HostNow]:
     live, gone, hot = (per_host(which) for which in (fleet.signals.live & ~lost, lost, fleet.throttled))
     by_state = {idle.STATES[s]: per_host(state == s) for s in idle.IDLE if (state == s).any()}
     sizes = places.gpus_of_host.astype(int).tolist()
+    idle_of = [{s: n[i] for s, n in by_state.items() if n[i]} for i in range(count)]
     return [
-        HostNow(name, rack, sizes[i], live[i], gone[i], hot[i], {s: n[i] for s, n in by_state.items() if n[i]})
+        HostNow(name, rack, sizes[i], live[i], gone[i], hot[i], idle_of[i], name in resting)
         for i, (name, rack) in enumerate(zip(places.hosts, places.rack_of_host, strict=True))
     ]
 
@@ -279,6 +301,7 @@ def to_json(snapshot: Snapshot, build_version: str, tick_seconds: float) -> dict
         "cdus": [asdict(cdu) for cdu in snapshot.cdus],
         "bus": [{"rack": rack, "volts": volts} for rack, volts in snapshot.buses],
         "devices": _devices(snapshot.devices),
+        "sources": dict(snapshot.sources),
     }
 
 
@@ -287,6 +310,12 @@ def _alarm(alarm: engine.Alarm) -> dict[str, Any]:
 
 
 def _devices(devices: Sequence[facility.DeviceNow]) -> dict[str, Any]:
-    up = Counter(device.up for device in devices)
-    down = [{"device": device.name, "age": device.age} for device in devices if not device.up]
-    return {"up": up[True], "total": len(devices), "down": down}
+    """Return how many devices answer, and the names of those that do not, are in maintenance, or unknown servers."""
+    by_state = {
+        word: [device.name for device in devices if device.state == state]
+        for word, state in (("maintenance", facility.MAINTENANCE), ("unknown", facility.UNKNOWN_SERVER))
+    }
+    aside = {name for names in by_state.values() for name in names}
+    up = sum(device.up for device in devices)
+    down = [{"device": d.name, "age": d.age} for d in devices if not d.up and d.name not in aside]
+    return {"up": up, "total": len(devices), "down": down, **by_state}

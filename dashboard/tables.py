@@ -10,8 +10,9 @@ from dashboard.site import Site
 
 GPU = Query(
     "gpu",
-    identity=("gpu",),
-    tags=("gpu", "host", "rack", "gpu_index", "deployment", "pod"),
+    # one counter per source: those of two sources are never read as one
+    identity=("gpu", "exporter"),
+    tags=("gpu", "exporter", "host", "rack", "gpu_index", "deployment", "pod"),
     fields=(
         "energy_joules_total",
         "power_watts",
@@ -31,12 +32,16 @@ GPU = Query(
 )
 INFERENCE = Query(
     "inference",
-    identity=("endpoint", "model", "engine", "role"),
-    tags=("endpoint", "host", "server", "model"),
+    # a gateway has a counter per tenant, a worker may pass on its engine's counters beside its own
+    identity=("endpoint", "level", "model", "engine", "role", "tenant"),
+    tags=("endpoint", "host", "level", "clock", "model"),
     fields=(
         "output_tokens_total",
         "live_output_tokens_total",
         "input_tokens_total",
+        "live_input_computed_tokens_total",
+        "live_input_cached_tokens_total",
+        "start_time_seconds",
         "requests_running",
         "requests_waiting",
     ),
@@ -73,8 +78,5 @@ class Tables:
     power_places: PowerPlaces
     #: per inference series: its host, as an index into `places.hosts`; -1 where unknown
     engine_host: Ints
-
-    @property
-    def window_seconds(self) -> float:
-        """Return the length of the window that rates speak of. Units: s."""
-        return self.settings.window.total_seconds()
+    #: length of the window that rates speak of. Units: s
+    window_seconds: float

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from dashboard.alarms.findings import Finding
 from dashboard.settings import Alarms
 
-#: no delay: water and lost power cannot wait, idle GPUs have waited already
-_AT_ONCE = ("leak_detected", "rack_no_power", "gpu_lost")
+#: no delay: water and lost power cannot wait, idle GPUs have waited already, what a board reports has happened
+_AT_ONCE = ("leak_detected", "rack_no_power")
 #: what moves slowly, or means something only when it lasts
 _SLOW = (
     "coolant_supply_high",
@@ -21,6 +21,8 @@ _SLOW = (
     "pue_high",
     "efficiency_low",
 )
+#: what is wrong with the data rather than with the site
+_LASTING = ("unmapped_tokens", "unmapped_energy", "energy_suspect")
 Key = tuple[str, str]
 
 
@@ -75,8 +77,10 @@ def counts(active: Sequence[Alarm]) -> tuple[int, int, int, int]:
 
 def on_delay(rule: str, settings: Alarms) -> float:
     """Return how long a condition must hold before it is an alarm. Units: s."""
-    if rule in _AT_ONCE or rule.startswith("idle_"):
+    if rule in _AT_ONCE or rule.startswith(("idle_", "gpu_")):
         return 0.0
+    if rule in _LASTING:
+        return settings.trust_on_delay.total_seconds()
     return (settings.slow_on_delay if rule in _SLOW else settings.on_delay).total_seconds()
 
 

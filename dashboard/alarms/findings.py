@@ -1,7 +1,7 @@
 """What the rules look at, and what they say. Plain values: no I/O, no clock."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
 from dashboard.number import Number
@@ -21,6 +21,34 @@ class HostNow:
     throttled: int
     #: idle state -> GPUs in it
     idle: Mapping[str, int]
+    #: its collector released it: nothing is expected of it
+    maintenance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a GPU or its driver reports; `what` is a title in which {gpu} and {host} are filled in."""
+
+    rule: str
+    #: "" where the GPU stands nowhere
+    host: str
+    rack: str
+    gpu: str
+    priority: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How far the sources behind the numbers are to be trusted; None where it is not known."""
+
+    #: share of the site's tokens whose engine has no known host, of its GPU energy whose GPUs work for no known engine
+    unmapped_tokens_ratio: float | None = None
+    unmapped_energy_ratio: float | None = None
+    #: GPUs whose energy counter and power disagree
+    suspects: Sequence[str] = ()
+    #: collector -> seconds by which its clock is ahead of ours
+    clocks_ahead: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,8 @@ class Scene:
     numbers: Mapping[str, Number]
     #: switch -> hosts behind it
     uplinks: Mapping[str, Sequence[str]]
+    faults: Sequence[Fault] = ()
+    trust: Trust = Trust()
 
 
 @dataclass(frozen=True, slots=True)

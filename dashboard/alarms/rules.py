@@ -7,8 +7,8 @@ power capping and single blinks are none.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
-from dashboard.alarms.findings import Finding, HostNow, Scene
-from dashboard.facility import SENSOR_FAULT, CduNow
+from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
+from dashboard.facility import CLOCK_REFUSED_SECONDS, MAINTENANCE, SENSOR_FAULT, UNKNOWN_SERVER, CduNow
 
 #: idle states that need a person, and how urgently
 _IDLE_PRIORITY = {"stalled": 2, "parked": 3, "reserved_idle": 3, "ghost": 3}
@@ -38,9 +38,14 @@ def _impact(scene: Scene, *racks: str) -> str:
     return _gpus(count) if count else ""
 
 
+def _watched(scene: Scene) -> list[HostNow]:
+    """Return the hosts of which telemetry is expected."""
+    return [host for host in scene.hosts if not host.maintenance]
+
+
 def _by_rack(scene: Scene) -> dict[str, list[HostNow]]:
     hosts: dict[str, list[HostNow]] = defaultdict(list)
-    for host in scene.hosts:
+    for host in _watched(scene):
         hosts[host.rack].append(host)
     return hosts
 
@@ -104,11 +109,26 @@ def _rack_telemetry(scene: Scene) -> Iterator[Finding]:
 
 
 def _gpu_lost(scene: Scene) -> Iterator[Finding]:
-    for host in scene.hosts:
+    for host in _watched(scene):
         if host.lost:
             title = f"{_gpus(host.lost)} lost on {host.name}"
             place = f"Rack {host.rack}"
             yield Finding("gpu_lost", host.name, 2, title, place, _gpus(host.lost), (host.rack,))
+
+
+def _gpu_faults(scene: Scene) -> Iterator[Finding]:
+    """What boards and drivers report, one alarm per host and kind."""
+    resting = {host.name for host in scene.hosts if host.maintenance}
+    by_host: dict[tuple[str, str, str], list[Fault]] = defaultdict(list)
+    for fault in scene.faults:
+        if fault.host not in resting:
+            by_host[fault.rule, fault.host or fault.gpu, fault.rack].append(fault)
+    for (rule, name, rack), same in by_host.items():
+        worst = min(same, key=lambda fault: fault.priority)
+        gpus = worst.gpu if len(same) == 1 else _gpus(len(same))
+        title = worst.what.replace("{gpu}", gpus).replace("{host}", worst.host or "no known host")
+        place = f"Rack {rack}" if rack else "Site"
+        yield Finding(rule, name, worst.priority, title, place, _gpus(len(same)), (rack,) if rack else ())
 
 
 def _throttled(scene: Scene) -> Iterator[Finding]:
@@ -146,8 +166,9 @@ def _idle_finding(state: str, priority: int, count: int, where: str, name: str, 
 
 def _device_silent(scene: Scene) -> Iterator[Finding]:
     folded = _dead(scene) | _silent(scene)
-    down = [device for device in scene.devices if not device.up and device.rack not in folded]
-    if len(down) > 1 and len(down) == len(scene.devices):
+    watched = [device for device in scene.devices if device.state not in (UNKNOWN_SERVER, MAINTENANCE)]
+    down = [device for device in watched if not device.up and device.rack not in folded]
+    if len(down) > 1 and len(down) == len(watched):
         yield Finding("device_silent", "site", 2, f"No device answers ({len(down)})", "Site", "no telemetry")
         return
     by_rack: dict[str, list[str]] = defaultdict(list)
@@ -165,6 +186,19 @@ def _device_silent(scene: Scene) -> Iterator[Finding]:
             yield Finding(
                 "device_silent", name, 3, f"No answer from {name}", place, _gpus(behind) if behind else "", racks
             )
+
+
+def _device_resting(scene: Scene) -> Iterator[Finding]:
+    """What is no fault of a device: it is in maintenance, or nobody knows what it is."""
+    for device in scene.devices:
+        racks = (device.rack,) if device.rack else ()
+        place = _rack_place(scene, device.rack)
+        if device.state == MAINTENANCE:
+            title = f"{device.name} is in maintenance"
+            yield Finding("device_maintenance", device.name, 4, title, place, "not watched", racks)
+        elif device.state == UNKNOWN_SERVER:
+            title = f"Unknown server at {device.name}: give it a profile"
+            yield Finding("device_unknown", device.name, 3, title, place, "nothing is read", racks)
 
 
 def _coolant(scene: Scene) -> Iterator[Finding]:
@@ -264,10 +298,39 @@ def _targets(scene: Scene) -> Iterator[Finding]:
         yield Finding("efficiency_low", "site", 3, title, "Site", "energy cost")
 
 
+def _unmapped(scene: Scene) -> Iterator[Finding]:
+    """Tokens without GPUs, energy without engines (E14): neither belongs into a figure of a rack or model."""
+    most = scene.settings.alarms.unmapped_ratio
+    tokens, energy = scene.trust.unmapped_tokens_ratio, scene.trust.unmapped_energy_ratio
+    if tokens is not None and tokens > most:
+        title = f"{tokens:.0%} of the tokens come from engines on no known host: add them to the inventory"
+        yield Finding("unmapped_tokens", "site", 3, title, "Site", "tokens per watt by rack")
+    if energy is not None and energy > most:
+        title = f"{energy:.0%} of the GPU energy goes to work of no known engine: add targets or the engines' hosts"
+        yield Finding("unmapped_energy", "site", 3, title, "Site", "tokens per watt")
+
+
+def _suspects(scene: Scene) -> Iterator[Finding]:
+    count = len(scene.trust.suspects)
+    if count:
+        title = f"Energy counter and power of {_gpus(count)} differ by more than 5 %"
+        yield Finding("energy_suspect", "site", 3, title, "Site", "GPU board energy")
+
+
+def _clocks(scene: Scene) -> Iterator[Finding]:
+    for collector, seconds in scene.trust.clocks_ahead.items():
+        refused = seconds > CLOCK_REFUSED_SECONDS
+        title = f"Clock of collector {collector} is {seconds:.0f} s ahead: set its time" + (
+            "; its data is refused" if refused else ""
+        )
+        yield Finding("clock_skew", collector, 2 if refused else 3, title, "Site", "ages and windows")
+
+
 _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _leak,
     _rack_power,
     _gpu_lost,
+    _gpu_faults,
     _throttled,
     _coolant,
     _pumps,
@@ -277,7 +340,11 @@ _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _idle,
     _rack_telemetry,
     _device_silent,
+    _device_resting,
     _leak_sensor,
     _storms,
     _targets,
+    _unmapped,
+    _suspects,
+    _clocks,
 )

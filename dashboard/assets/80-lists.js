@@ -106,6 +106,20 @@
     return [currency, TokenWatt.format("cost", value).text].filter(Boolean).join(" ");
   };
 
+  // One line per kind of source: who tells of GPUs and how their energy is known, whose tokens count, what belongs nowhere.
+  function sources({ gpus, models, unmapped_tokens_ratio: tokens, unmapped_energy_ratio: energy }) {
+    const some = (parts) => parts.filter(([, n]) => n > 0).map(([name, n]) => `${name} ${TokenWatt.count(n)}`);
+    const levels = new Map();
+    for (const model of models) levels.set(model.level, (levels.get(model.level) || 0) + 1);
+    const lost = [["tokens", tokens], ["energy", energy]].filter(([, share]) => share > 0.001);
+    return [
+      ["GPUs by source", some([...Object.entries(gpus.exporters), ["seen by two", gpus.doubled]])],
+      ["Board energy", some([["by counter", gpus.by_counter], ["by power", gpus.by_power], ["suspect", gpus.suspect]])],
+      ["Models by level", some([...levels].map(([level, n]) => [level || "silent", n]))],
+      ["Unmapped", lost.map(([name, share]) => `${name} ${write("percent", share)}`)],
+    ].filter(([, parts]) => parts.length).map(([name, parts]) => `${name}: ${parts.join(", ")}`);
+  }
+
   TokenWatt.widgets.formulas = function (node, spec, live) {
     const rows = spec.numbers.map(([name, label, form]) => {
       const number = live.snapshot.numbers[name];
@@ -120,7 +134,10 @@
       );
     });
     const top = node.scrollTop;
-    node.replaceChildren(table(["Number", "Now", "Seen", "Formula"], rows));
+    node.replaceChildren(
+      ...sources(live.snapshot.sources).map((line) => el("p", { class: "source" }, line)),
+      table(["Number", "Now", "Seen", "Formula"], rows),
+    );
     node.scrollTop = top;
   };
 })();

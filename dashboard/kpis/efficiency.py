@@ -77,6 +77,12 @@ def matched(tokens_covered: Floats, engines: Floats, energy_covered: Floats, met
     return told
 
 
+def share_outside(amounts: Floats, outside: Bools) -> float | None:
+    """Return the share of the sum that belongs nowhere (E14): sum of the amounts outside / sum; None of nothing."""
+    total = float(amounts.sum())
+    return float(amounts[outside].sum()) / total if total > 0 else None
+
+
 def facility_tokens_per_joule(board: float, node_factor: float, pue: float) -> float:
     """Return board tokens/J x (board J / IT J) / (facility J / IT J) = tokens per facility joule, an estimate."""
     return board * node_factor / pue

@@ -1,11 +1,16 @@
 """One source per thing: where several devices tell the same watts, only one of them counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dashboard.kpis.efficiency import OK_COVERAGE
-from dashboard.kpis.windows import Floats, Ints
+from dashboard.kpis.windows import Bools, Floats, Ints
+
+#: who is believed about a GPU; a name that is not here comes last
+EXPORTER_RANK = {"nvml": 0, "dcgm": 1, "amd": 2, "xpum": 2, "telegraf": 3, "triton": 4}
+_LAST_RANK = max(EXPORTER_RANK.values()) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +47,20 @@ def one_source(
         coverage=np.where(told, share[rows, chosen], 0.0),
         source=np.where(told, chosen, -1),
     )
+
+
+def exporter_ranks(names: Sequence[str]) -> Ints:
+    """Return the rank of each exporter, 0 is best."""
+    return np.array([EXPORTER_RANK.get(name, _LAST_RANK) for name in names], dtype=np.int64)
+
+
+def best_of_each(group: Ints, rank: Ints, alive: Bools, known: Bools, count: int) -> Ints:
+    """Return for each of `count` groups its best member: the one that lives, is known for long, and ranks best.
+
+    Of equals the first wins. Every group has a member.
+    """
+    score = rank + (~known) * (_LAST_RANK + 1) + (~alive) * 2 * (_LAST_RANK + 1)
+    order = np.lexsort((score, group))
+    chosen = np.zeros(count, dtype=np.int64)
+    chosen[group[order][::-1]] = order[::-1]
+    return chosen

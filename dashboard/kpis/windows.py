@@ -24,6 +24,9 @@ LEAST_SECONDS = 10.0
 FILLED_RATIO = 0.9
 #: a counter that falls under this share of its last value has started again (E2)
 RESET_RATIO = 0.5
+#: start times that differ by less are one start; clocks of device and collector may differ by the second. Units: s
+SAME_START_SECONDS = 1.0
+CLOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,17 @@ class Samples:
     times: Floats
     values: Floats
     count: int
+    #: when the counter began, as the device says it, NaN where it does not. Units: epoch s
+    starts: Floats | None = None
 
     def only(self, series: Bools) -> "Samples":
         """Return the samples of these series; the others have none."""
-        inside = series[self.series]
-        return Samples(self.series[inside], self.times[inside], self.values[inside], self.count)
+        return self.rows(series[self.series])
+
+    def rows(self, inside: Bools) -> "Samples":
+        """Return some of the samples."""
+        starts = None if self.starts is None else self.starts[inside]
+        return Samples(self.series[inside], self.times[inside], self.values[inside], self.count, starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +67,17 @@ def tally(series: Ints, weights: Floats | Bools, count: int) -> Floats:
     return np.bincount(series, weights=weights, minlength=count).astype(np.float64, copy=False)
 
 
-def select(series: Ints, times: Floats, values: Floats, count: int) -> Samples:
+def select(series: Ints, times: Floats, values: Floats, count: int, starts: Floats | None = None) -> Samples:
     """Return the samples of one quantity from a sorted table; rows without a value are left out.
 
-    Of rows with equal series and time the last wins (E1).
+    Of rows with equal series and time the last wins (E1). `starts`: when the counter of each row began, epoch s.
     """
+    found = Samples(series, times, values, count, starts)
     known = ~np.isnan(values)
     if not known.all():
-        series, times, values = series[known], times[known], values[known]
-    again = (series[1:] == series[:-1]) & (times[1:] == times[:-1])
-    if again.any():
-        final = np.append(~again, True)
-        series, times, values = series[final], times[final], values[final]
-    return Samples(series, times, values, count)
+        found = found.rows(known)
+    again = (found.series[1:] == found.series[:-1]) & (found.times[1:] == found.times[:-1])
+    return found.rows(np.append(~again, True)) if again.any() else found
 
 
 def newest(samples: Samples) -> Floats:
@@ -118,55 +125,94 @@ def live(samples: Samples, now: float, periods: Floats | None = None) -> Bools:
 def growth(samples: Samples) -> tuple[Floats, Bools]:
     """Return how much each counter grew from each sample to the next, and where it was reset (E1, E2).
 
-    Length is one less than that of the samples; pairs across two series mean nothing. A fall to under half is a reset:
-    the growth is the new value. A smaller fall is a glitch: it counts 0, and if the counter then passes the value
-    before the glitch, growth goes on from there.
+    Length is one less than that of the samples; pairs across two series mean nothing. A fall to under half, or a start
+    time that moved on, is a reset: the growth is the new value. Any other fall is a glitch: it counts 0, and if the
+    counter then passes the value before the glitch, growth goes on from there.
     """
     old, new = samples.values[:-1], samples.values[1:]
     delta = new - old
     falls = delta < 0
-    resets = falls & (new < RESET_RATIO * old)
+    resets = (falls & (new < RESET_RATIO * old)) | _restarted(samples)
     glitches = falls & ~resets
     delta = np.where(resets, new, np.where(glitches, 0.0, delta))
     at = np.flatnonzero(glitches[:-1] & (samples.series[:-2] == samples.series[2:])) + 1
+    at = at[~resets[at]]
     recovered = samples.values[at + 1] - samples.values[at - 1]
     delta[at] = np.where(recovered >= 0, recovered, delta[at])
     return delta, resets
 
 
+def _restarted(samples: Samples) -> Bools:
+    """Return the pairs between which the counter began anew: its start moved on to after the pair's first sample."""
+    if samples.starts is None:
+        return np.zeros(max(len(samples.times) - 1, 0), dtype=bool)
+    before, after = samples.starts[:-1], samples.starts[1:]
+    moved: Bools = (after > before + SAME_START_SECONDS) & (after > samples.times[:-1] - CLOCK_SECONDS)
+    return moved
+
+
+def resets(samples: Samples, start: float, end: float) -> int:
+    """Return how many resets all counters together had within (start, end]."""
+    _, again = growth(samples)
+    inside = (samples.times[1:] > start) & (samples.times[1:] <= end) & (samples.series[1:] == samples.series[:-1])
+    return int((again & inside).sum())
+
+
 def increase(samples: Samples, start: float, end: float) -> Windowed:
     """Return the growth of each counter within [start, end], linear between samples, reset-safe.
 
-    A pair of samples far apart stays valid: its growth is spread over the gap (E3).
+    A pair of samples far apart stays valid: its growth is spread over the gap (E3). What is missing of a window that
+    is nearly whole is filled at the mean, but not after the end of a series that vanished.
+    """
+    grown = counted(samples, start, end)
+    return filled(grown.amount, grown.covered, end - start, newest(samples) >= end)
+
+
+def counted(samples: Samples, start: float | Floats, end: float | Floats) -> Windowed:
+    """Return the growth of each counter within [start, end] as far as it was seen, nothing filled in.
+
+    `start` and `end` may differ by series; where the end is not after the start nothing is counted.
     """
     delta, _ = growth(samples)
     covered, series = _clip(samples, start, end, None)
     steps = np.maximum(np.diff(samples.times), 1e-9)
     amount = tally(series, np.where(covered > 0, delta * covered / steps, 0.0), samples.count)
-    return _filled(amount, tally(series, covered, samples.count), end - start)
+    return Windowed(amount, tally(series, covered, samples.count))
 
 
 def integral(samples: Samples, start: float, end: float, periods: Floats | None = None) -> Windowed:
     """Return the trapezoid of each gauge over [start, end]; watts give joules.
 
-    Gaps of more than three of the series' own periods are not covered (E3, E4).
+    Gaps of more than three of the series' own periods are not covered (E3, E4). What is missing is filled in as
+    `increase` does.
+    """
+    drawn = integrated(samples, start, end, periods)
+    return filled(drawn.amount, drawn.covered, end - start, newest(samples) >= end)
+
+
+def integrated(samples: Samples, start: float | Floats, end: float | Floats, periods: Floats | None = None) -> Windowed:
+    """Return the trapezoid of each gauge over [start, end] as far as it was seen, nothing filled in.
+
+    `start` and `end` may differ by series; where the end is not after the start nothing is counted.
     """
     limits = GAP_PERIODS * (period(samples) if periods is None else periods)
     covered, series = _clip(samples, start, end, limits)
     first, step = samples.times[:-1], np.diff(samples.times)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = np.where(covered > 0, np.diff(samples.values) / step, 0.0)
-    middle = np.maximum(first, start) + covered / 2 - first
+    begins = start[series] if isinstance(start, np.ndarray) else start
+    middle = np.maximum(first, begins) + covered / 2 - first
     area = np.where(covered > 0, (samples.values[:-1] + slope * middle) * covered, 0.0)
-    return _filled(tally(series, area, samples.count), tally(series, covered, samples.count), end - start)
+    return Windowed(tally(series, area, samples.count), tally(series, covered, samples.count))
 
 
-def _filled(amount: Floats, covered: Floats, seconds: float) -> Windowed:
+def filled(amount: Floats, covered: Floats, seconds: float, lasts: Bools) -> Windowed:
     """Return the amounts of the whole window where no more than a tenth of it is uncovered: that part at their mean.
 
     Without this a sum over series that began within the window, or paused in it, would be low by what they missed.
+    `lasts`: series that reach to the end of the window.
     """
-    short = (covered < seconds) & (covered >= FILLED_RATIO * seconds)
+    short = (covered < seconds) & (covered >= FILLED_RATIO * seconds) & lasts
     return Windowed(np.where(short, amount * seconds / np.where(short, covered, 1.0), amount), covered)
 
 
@@ -187,6 +233,12 @@ def moves(samples: Samples) -> Floats:
     changed = tally(series, (np.diff(samples.values) != 0)[inside], samples.count)
     shares: Floats = np.where(steps > 0, changed / np.maximum(steps, 1), np.nan)
     return shares
+
+
+def changes(samples: Samples, series: Bools) -> Samples:
+    """Return the samples, of these series only the first and those that differ from the one before (E8)."""
+    again = (samples.series[1:] == samples.series[:-1]) & (np.diff(samples.values) == 0) & series[samples.series[1:]]
+    return samples.rows(np.append(True, ~again)[: len(samples.times)])
 
 
 def known_since(samples: Samples, now: float) -> float:
@@ -216,10 +268,11 @@ def span(samples: Samples, now: float, window: float, end: float = np.inf) -> tu
     return (start, end) if float(oldest(samples)[alive].min()) <= start else None
 
 
-def _clip(samples: Samples, start: float, end: float, limits: Floats | None) -> tuple[Floats, Ints]:
+def _clip(samples: Samples, start: float | Floats, end: float | Floats, limits: Floats | None) -> tuple[Floats, Ints]:
     """Return per pair of neighbours: seconds of it inside the window, and its series. `limits`: longest gap, s."""
     first, second, series = samples.times[:-1], samples.times[1:], samples.series[1:]
-    covered = np.minimum(second, end) - np.maximum(first, start)
+    opens, closes = (edge[series] if isinstance(edge, np.ndarray) else edge for edge in (start, end))
+    covered = np.minimum(second, closes) - np.maximum(first, opens)
     known = (covered > 0) & (samples.series[:-1] == series)
     if limits is not None:
         known &= second - first <= limits[series] * (1 + 1e-9)

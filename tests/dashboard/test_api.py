@@ -116,6 +116,24 @@ def test_history_grows_by_what_is_new(client: FlaskClient, live: Live, plant: Pl
     assert after["series"]["facility_watts"][-1] > before["series"]["facility_watts"][-1]
 
 
+def test_e18_points_that_come_minutes_late_change_the_steps_that_they_belong_to(
+    client: FlaskClient, live: Live, plant: Plant, clock: Clock
+) -> None:
+    live.tick()
+    live.tick_history()
+    before = client.get("/api/v1/history").json
+    building = {"circuit": "total", "side": "input", "scope": "facility", "device": "main", "kind": "meter"}
+    for at in range(-400, -300, 5):
+        plant.put("power", building, {"active_watts": 12_000.0}, at)
+    plant.settle()
+    clock.now += 20
+    live.tick_history()
+    after = client.get("/api/v1/history").json
+    step = int((plant.now - 340 - after["start"]) // 20)
+    assert before["series"]["facility_watts"][step + 1] == pytest.approx(8000)
+    assert after["series"]["facility_watts"][step] == pytest.approx(12_000)
+
+
 def test_when_the_store_fails_the_last_snapshot_stays_and_readyz_says_why(
     client: FlaskClient, live: Live, plant: Plant, clock: Clock
 ) -> None:

@@ -122,7 +122,7 @@ def test_a_missing_host_lowers_coverage_and_is_not_made_up_for(plant: Plant) -> 
     assert made.numbers["tokens_per_joule_gpu_board"].coverage == 0.75
 
 
-def test_tokens_of_a_host_without_energy_do_not_flatter_the_ratio(plant: Plant) -> None:  # E9
+def test_e9_tokens_of_a_host_without_energy_do_not_flatter_the_ratio(plant: Plant) -> None:
     plant.run(skip=("GPU-node-1-0", "GPU-node-1-1"))
     made = shot(plant)
     assert made.numbers["output_tokens_per_second"].value == pytest.approx(4000)
@@ -150,7 +150,7 @@ def test_a_counter_reset_in_the_window_loses_only_what_nobody_saw(plant: Plant) 
     assert values(shot(plant))["output_tokens_per_second"] == pytest.approx(4000 * 57.5 / 60)
 
 
-def test_a_stale_series_leaves_the_sums_after_fifteen_seconds(plant: Plant) -> None:
+def test_e15_a_stale_series_leaves_the_sums_after_fifteen_seconds(plant: Plant) -> None:
     plant.run(end=-20.0)
     plant.run(start=-15.0, skip=("node-2",))
     board = shot(plant).numbers["gpu_board_watts"]
@@ -227,7 +227,7 @@ def test_a_slow_meter_and_fast_racks_meet_in_one_window(plant: Plant) -> None:
 
 def test_a_gateway_does_not_count_tokens_twice(plant: Plant) -> None:
     def gateway(at: float) -> None:
-        tags = {"endpoint": "gw", "server": "litellm", "model": "m"}
+        tags = {"endpoint": "gw", "server": "litellm", "level": "gateway", "model": "m"}
         plant.put("inference", tags, {"output_tokens_total": 4000.0 * (at + 500)}, at)
 
     plant.run(also=gateway)
@@ -262,7 +262,7 @@ def test_ticks_read_only_what_is_new_and_agree_with_a_fresh_start(plant: Plant) 
         assert value == (None if fresh[name] is None else pytest.approx(fresh[name])), name
 
 
-def test_points_that_come_late_are_found_by_the_next_tick(plant: Plant) -> None:
+def test_e18_points_that_come_late_are_found_by_the_next_tick(plant: Plant) -> None:
     plant.run(end=-10.0)
     plant.run(start=-5.0, end=0.0, skip=("node-1",))
     first = shot(plant)
@@ -290,7 +290,7 @@ def test_a_gpu_that_changes_its_pod_is_the_same_gpu(plant: Plant) -> None:
     assert values(made)["gpu_board_watts"] == pytest.approx(4000)
 
 
-def test_real_and_simulated_data_are_never_summed(store: DuckDBStore) -> None:
+def test_e17_real_and_simulated_data_are_never_summed(store: DuckDBStore) -> None:
     simulated = Plant(store, float(int(time.time())), common={"site": "S1", "synthetic": "true"})
     simulated.inventory()
     simulated.run()
@@ -360,7 +360,16 @@ def test_the_whole_answer_has_the_shape_of_the_contract(plant: Plant) -> None:
     assert base64.b64decode(told["cells"]) == bytes([80] * 8)
     assert told["idle"] == {"gpus": [], "states": {"busy": 8}}
     assert told["bus"] == [{"rack": "A01", "volts": 50.1}]
-    assert told["devices"] == {"up": 1, "total": 2, "down": [{"device": "leaf-2", "age": pytest.approx(13.0)}]}
+    assert told["devices"] == {
+        "up": 1, "total": 2, "down": [{"device": "leaf-2", "age": pytest.approx(13.0)}], "maintenance": [],
+        "unknown": [],
+    }  # fmt: skip
+    assert told["sources"] == {
+        "gpus": {"exporters": {"unknown": 8}, "doubled": 0, "by_counter": 8, "by_power": 0, "prefer": "counter",
+                 "suspect": 0, "suspects": []},
+        "models": [{"model": "m", "level": "engine", "tokens_per_second": {"engine": pytest.approx(4000)}}],
+        "unmapped_tokens_ratio": 0.0, "unmapped_energy_ratio": 0.0, "clocks_ahead": {},
+    }  # fmt: skip
     assert told["counts"] == [1, 0, 0, 0]
     assert told["alarms"][0] == {
         "rule": "leak_detected", "object": "A01", "priority": 1, "title": "Leak in rack A01", "place": "Row A",

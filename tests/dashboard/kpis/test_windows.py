@@ -44,21 +44,21 @@ def test_increase_of_unequal_steps_takes_the_shares_of_the_edge_pairs() -> None:
     assert increase(counter, 5.0, 22.0).amount[0] == pytest.approx(110)
 
 
-def test_equal_time_stamps_keep_the_last_value() -> None:  # E1
+def test_e1_equal_time_stamps_keep_the_last_value() -> None:
     assert increase(table([(0, 0), (10, 70), (10, 100), (20, 200)]), 0.0, 20.0).amount[0] == pytest.approx(200)
 
 
-def test_unsorted_values_of_one_stamp_do_not_count_as_resets() -> None:  # E1: the last in the table wins
+def test_e1_unsorted_values_of_one_stamp_do_not_count_as_resets() -> None:
     rows = select(np.array([0, 0, 0]), np.array([0.0, 5.0, 5.0]), np.array([10.0, 40.0, 30.0]), 1)
     assert increase(rows, 0.0, 5.0).amount[0] == pytest.approx(20)
 
 
-def test_a_fall_to_under_half_is_a_reset_and_counts_the_new_value() -> None:  # E2
+def test_e2_a_fall_to_under_half_is_a_reset_and_counts_the_new_value() -> None:
     # 0..100 in 10 s, restart, 30 after the restart, then 130: 100 + 30 + 100
     assert increase(table([(0, 0), (10, 100), (20, 30), (30, 130)]), 0.0, 30.0).amount[0] == pytest.approx(230)
 
 
-def test_a_small_fall_is_a_glitch_and_adds_nothing() -> None:  # E2
+def test_e2_a_small_fall_is_a_glitch_and_adds_nothing() -> None:
     assert increase(table([(0, 0), (10, 100), (20, 90)]), 0.0, 20.0).amount[0] == pytest.approx(100)
 
 
@@ -67,14 +67,14 @@ def test_after_a_glitch_growth_goes_on_from_before_it() -> None:
     assert increase(table([(0, 0), (10, 100), (20, 90), (30, 120)]), 0.0, 30.0).amount[0] == pytest.approx(120)
 
 
-def test_a_gap_spreads_a_counters_growth_and_stays_covered() -> None:  # E3
+def test_e3_a_gap_spreads_a_counters_growth_and_stays_covered() -> None:
     counter = table([(0, 0), (5, 50), (10, 100), (70, 700), (75, 750)])
     grown = increase(counter, 10.0, 40.0)
     assert grown.amount[0] == pytest.approx(300)
     assert grown.covered[0] == pytest.approx(30)
 
 
-def test_a_gap_of_a_gauge_is_not_covered() -> None:  # E3, E4
+def test_e3_e4_a_gap_of_a_gauge_is_not_covered() -> None:
     gauge = table([(0, 500), (5, 500), (10, 500), (30, 500), (35, 500), (40, 500)])
     drawn = integral(gauge, 0.0, 40.0)
     assert drawn.covered[0] == pytest.approx(20)

@@ -16,6 +16,7 @@ from dashboard.kpis.efficiency import (
     joules_per_token,
     matched,
     quality,
+    share_outside,
     tokens_per_joule,
     useful_watts,
 )
@@ -142,6 +143,30 @@ def test_e11_nothing_is_scaled_up_and_half_is_withheld() -> None:
 def test_e12_tokens_without_energy_are_invalid() -> None:
     ratio = tokens_per_joule(1000, 3.0, 4, (1.0, 1.0))
     assert (ratio.value, ratio.quality, ratio.why) == (None, Quality.INVALID, "energy is missing")
+
+
+def test_e16_groups_are_a_ratio_of_sums_never_a_mean_of_ratios() -> None:
+    # 100 tokens for 10 J and 100 tokens for 1,000 J: 200 / 1,010, not (10 + 0.1) / 2
+    assert tokens_per_joule(100 + 100, 10 + 1000, 2, (1.0,)).value == pytest.approx(0.19802, rel=1e-4)
+
+
+def test_e14_what_belongs_nowhere_is_a_share_of_the_whole() -> None:
+    assert share_outside(np.array([30.0, 60.0, 10.0]), np.array([False, False, True])) == pytest.approx(0.1)
+    assert share_outside(np.zeros(2), np.array([True, False])) is None
+
+
+def test_e4_power_stands_in_before_and_after_the_counter() -> None:
+    counter, power = one((10, 1000), (20, 6000)), one(*((t, 500.0) for t in range(0, 31, 5)))
+    whole = board_energy(counter, power, LIMIT, 0.0, 30.0)
+    assert (whole.joules[0], whole.covered[0], whole.by_counter[0]) == (pytest.approx(15_000), pytest.approx(30), True)
+    inner = board_energy(counter, power, LIMIT, 0.0, 30.0, edges=(False, False))
+    assert (inner.joules[0], inner.covered[0]) == (pytest.approx(5_000), pytest.approx(10))
+
+
+def test_e6_a_frozen_counter_of_a_board_without_a_known_limit() -> None:
+    counter, power = one(*((t, 7e6) for t in STEPS)), one(*((t, 250.0) for t in STEPS))
+    found = board_energy(counter, power, np.array([np.nan]), 0.0, 60.0)
+    assert (found.joules[0], found.by_counter[0]) == (pytest.approx(15_000), False)
 
 
 def test_e13_no_tokens_are_zero_per_joule_and_no_joules_per_token() -> None:
