@@ -51,6 +51,9 @@ _SHARES = {
 }
 _MEMORY = (0.88, 0.93, 0.45, 0.88, 0.88, 0.0, 0.0, 0.0)
 _PROCESSES = (1, 1, 1, 1, 1, 0, 0, 0)
+#: counters that begin anew with the driver, or with the reset of a board
+_SINCE_DRIVER_LOAD = ("energy_joules", "throttle_power_seconds", "throttle_thermal_seconds", "nvlink_tx_bytes",
+                      "nvlink_rx_bytes")  # fmt: skip
 
 
 class Boards:
@@ -66,9 +69,10 @@ class Boards:
         self._gain: dict[str, Floats] = {}
         self.state = _initial(count, rng, start)
 
-    def set_modes(self, host_modes: Ints, lost: Bools, now: float) -> None:
-        """Say what each host does and which GPUs are lost, from `now` (epoch seconds) on."""
-        modes = np.where(lost, int(Mode.LOST), np.repeat(host_modes, GPUS_PER_HOST))
+    def set_modes(self, host_modes: Ints, lost: Bools, away: Bools, now: float) -> None:
+        """Say what each host does and which GPUs are lost or away for a reset, from `now` (epoch seconds) on."""
+        gone = lost | away
+        modes = np.where(gone, int(Mode.LOST), np.repeat(host_modes, GPUS_PER_HOST))
         changed = np.flatnonzero(modes != self._modes)
         for name, (base, gain) in _SHARES.items():
             self._base[name] = np.array(base)[modes]
@@ -86,8 +90,10 @@ class Boards:
         state.memory_used_bytes = np.array(_MEMORY)[modes] * MEMORY_BYTES
         state.assigned = np.repeat(np.not_equal(host_modes, Mode.FREE), GPUS_PER_HOST)
         state.xid = np.where(lost, 79, 0)
-        state.energy_joules.reset(np.flatnonzero(state.lost & ~lost))
-        state.lost = lost.copy()
+        back = np.flatnonzero(state.lost & ~gone)
+        for name in _SINCE_DRIVER_LOAD:
+            getattr(state, name).reset(back)
+        state.lost = gone
         self._modes = modes
 
     def step(self, load: Floats, supply_celsius: Floats, throttled: Bools, braked: Bools) -> Floats:

@@ -1,20 +1,22 @@
 """The simulator's own door: what really happened, what is idle, which faults to play. JSON over HTTP on loopback.
 
 `GET /truth?start=&end=` (epoch seconds), `GET /idle`, `GET /faults` (kinds and faults), `POST /faults` with
-`{"kind": "leak", "object": "A01", "seconds": 60}`, `DELETE /faults?kind=&object=`. Mistakes come back as status 400 and
+`{"kind": "leak", "object": "A01", "seconds": 60}`, `DELETE /faults?kind=&object=`, `POST /faults/delay` with
+`{"seconds": 20}`, which puts off all faults that have not begun. Mistakes come back as status 400 and
 `{"error": "..."}`.
 """
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 
 from aiohttp import web
 
+from collectors.simulator.effects import KINDS
 from collectors.simulator.factory import Factory
-from collectors.simulator.faults import KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ async def start_control(factory: Factory, clock: Callable[[], float]) -> Control
     app.router.add_get("/faults", partial(_get_faults, factory))
     app.router.add_post("/faults", partial(_post_fault, factory, clock))
     app.router.add_delete("/faults", partial(_delete_fault, factory))
+    app.router.add_post("/faults/delay", partial(_delay_faults, factory, clock))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -67,10 +70,7 @@ async def _get_faults(factory: Factory, _: web.Request) -> web.Response:
 
 
 async def _post_fault(factory: Factory, clock: Callable[[], float], request: web.Request) -> web.Response:
-    try:
-        body = await request.json()
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the body is not JSON: {error}") from error
+    body = await _body(request)
     if not isinstance(body, dict) or not {"kind", "object"} <= body.keys() <= {"kind", "object", "seconds"}:
         raise ValueError('give {"kind": ..., "object": ...} and, if it shall end, "seconds"')
     seconds = body.get("seconds")
@@ -79,6 +79,22 @@ async def _post_fault(factory: Factory, clock: Callable[[], float], request: web
     fault = factory.faults.inject(str(body["kind"]), str(body["object"]), clock(), seconds)
     logger.info("simulator: fault %s on %s", fault.kind, fault.object)
     return web.json_response(asdict(fault), status=201)
+
+
+async def _delay_faults(factory: Factory, clock: Callable[[], float], request: web.Request) -> web.Response:
+    body = await _body(request)
+    seconds = body.get("seconds") if isinstance(body, dict) and body.keys() == {"seconds"} else None
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError('give {"seconds": ...}, 0 or more')
+    return web.json_response({"delayed": factory.faults.delay(clock(), seconds)})
+
+
+async def _body(request: web.Request) -> object:
+    try:
+        body: object = await request.json()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
+    return body
 
 
 async def _delete_fault(factory: Factory, request: web.Request) -> web.Response:

@@ -154,7 +154,7 @@ class DcgmPage:
             "UUID": layout.gpu_uuids[self._host.gpu_start + place],
             "pci_bus_id": pci_bus_id(place),
             "device": f"nvidia{place}",
-            "modelName": layout.gpu_model,
+            "modelName": self._host.gpu_model,
             "hostname": self._host.name,
             "DCGM_FI_DRIVER_VERSION": DRIVER,
         }

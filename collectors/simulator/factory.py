@@ -7,13 +7,14 @@ import numpy as np
 
 from collectors.simulator.board import Boards
 from collectors.simulator.cooling import Cooling
+from collectors.simulator.effects import LOADING
 from collectors.simulator.faults import Fault, Faults
 from collectors.simulator.layout import Layout
 from collectors.simulator.ledger import Ledger, Totals
 from collectors.simulator.network import Fabric
 from collectors.simulator.power import Electrics
 from collectors.simulator.state import STEP_SECONDS, Counters, State
-from collectors.simulator.workload import Demand, Serving, initial_modes
+from collectors.simulator.workload import DRAINING_LOAD_RATIO, Demand, Serving, initial_modes
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,11 @@ class Factory:
     layout: Layout
     state: State
     faults: Faults
-    #: names of devices that do not answer, and seconds by which others are late
+    #: names of devices that do not answer, of those that refuse the connection, of exporters that repeat themselves,
+    #: and seconds by which others are late
     silent: set[str]
+    refused: set[str]
+    stale: set[str]
     slow: dict[str, float]
 
     def __init__(self, layout: Layout, *, seed: int, start: float, speed: float = 1.0) -> None:
@@ -58,12 +62,17 @@ class Factory:
         self._cooling = Cooling(layout, rng)
         self._fabric = Fabric(layout, rng, self.start)
         self._ledger = Ledger(self.start)
+        servers = {deployment.name: deployment.server for deployment in layout.deployments}
+        served_by = [servers[host.deployment] for host in layout.hosts if host.engine is not None]
+        self._counts_at_end = np.array([server == "sglang" for server in served_by], dtype=np.bool_)
         self.faults = Faults(layout, initial_modes(layout, rng))
         self.state = self._compose()
         self._counters = _counters_of(self.state)
         self._take_effects(self.start)
-        for step in range(-SETTLING_STEPS, 1):
+        for step in range(-SETTLING_STEPS, 0):
             self._update(self.start + step)
+        self._serving.settle()
+        self._update(self.start)
 
     def advance(self, now: float) -> None:
         """Step the physics up to the whole second at or before `now` (epoch seconds). Called by one ticker."""
@@ -120,10 +129,11 @@ class Factory:
     def _take_effects(self, now: float) -> None:
         self._effects = self.faults.effects()
         self.silent, self.slow = self._effects.silent, self._effects.slow
-        self._boards.set_modes(self._effects.modes, self._effects.gpu_lost, now)
+        self.refused, self.stale = self._effects.refused, self._effects.stale
+        self._boards.set_modes(self._effects.modes, self._effects.gpu_lost, self._effects.gpu_away, now)
 
     def _restart_engines(self, began: tuple[Fault, ...], now: float) -> None:
-        hosts = [self.faults.find(fault)[0] for fault in began if fault.kind == "engine_restart"]
+        hosts = [self.faults.find(fault)[0] for fault in began if fault.kind == LOADING]
         engines = [engine for host in hosts if (engine := self.layout.hosts[host].engine) is not None]
         if engines:
             self._serving.restart(np.array(engines), now)
@@ -133,8 +143,9 @@ class Factory:
         effects, electrics, cooling = self._effects, self._electrics, self._cooling
         load = self._demand.step((now - self.start) * self.speed)
         load = np.where(effects.slowed_hosts, load * STORMED_LOAD_RATIO, load)
+        load = np.where(effects.draining, load * DRAINING_LOAD_RATIO, load)
         clock_ratio = self._boards.step(load, cooling.racks.supply_celsius, effects.throttled, electrics.braked)
-        self._serving.step(load, clock_ratio, effects.modes)
+        self._serving.step(load, clock_ratio, effects.modes, effects.draining)
         self._fabric.step(now, effects.modes, load, effects.stormed)
         electrics.step_racks(self.state.gpus.power_watts, effects.supplies_ok)
         electrics.step_network(self.state.switches.psu_watts.sum(axis=1))
@@ -149,6 +160,8 @@ class Factory:
         return Totals(
             output_tokens=float(state.engines.output_tokens.rate.sum()),
             input_tokens=float(state.engines.prompt_tokens.rate.sum()),
+            final_output_tokens=self._final(state.engines.output_tokens, state.engines.finished_output_tokens),
+            final_input_tokens=self._final(state.engines.prompt_tokens, state.engines.finished_prompt_tokens),
             gpu_board_joules=float(state.gpus.power_watts.sum()),
             node_joules=float(state.nodes.power_watts.sum()),
             rack_joules=rack_watts,
@@ -156,6 +169,10 @@ class Factory:
             facility_joules=watts["facility"],
             coolant_heat_joules=float(state.cdus.heat_watts.sum()),
         )
+
+    def _final(self, passing: Counters, finished: Counters) -> float:
+        """Return the growth of what the servers call their total. Units: tokens/s."""
+        return float(np.where(self._counts_at_end, finished.rate, passing.rate).sum())
 
 
 def _counters_of(state: State) -> list[Counters]:

@@ -68,7 +68,7 @@ def _hosts(layout: Layout, engines: Mapping[str, str]) -> Iterator[Row]:
     models = {host: deployment.model for deployment in layout.deployments for host in deployment.hosts}
     for host in layout.hosts:
         count = host.gpu_count
-        yield _row("host", host.name, host.rack, "contains", model=layout.gpu_model, expected_count=count)
+        yield _row("host", host.name, host.rack, "contains", model=host.gpu_model, expected_count=count)
         yield _row("host", host.name, host.switch, "uplinks")
         if host.name in engines:
             yield _row("engine", engines[host.name], host.name, "contains", model=models[host.name])

@@ -5,11 +5,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 Workload = Literal["inference", "training", "none"]
+GpuSource = Literal["nvml", "dcgm", "amd"]
+Server = Literal["vllm", "sglang"]
 
 GPUS_PER_HOST = 8
 NICS_PER_HOST = 8
@@ -26,13 +28,30 @@ PSU_UNITS = (*range(208, 214), *range(218, 232), *range(144, 153), *range(154, 1
 CDU_RATINGS_WATTS = (50e3, 100e3, 200e3, 300e3, 500e3, 800e3, 1000e3, 1350e3, 2000e3, 3000e3)
 #: rated flow: 1.5 L/min per kW of liquid heat at 10 K (PG25), 85 % of the rack's power into the loop
 RATED_FLOW_LITERS_PER_JOULE = 1.5 / 60e3 * 0.85
+NVIDIA_MODEL = "NVIDIA B200"
+AMD_MODEL = "AMD Instinct MI355X"
+#: from this many GPUs on, the second of every 24 serving hosts has GPUs of AMD
+AMD_FROM_GPUS, AMD_EVERY_HOSTS = 64, 24
+#: above this many GPUs exporters and inference servers are scraped every 10 s instead of 5 s
+LARGE_GPUS = 1024
 
-#: name, model, tenant and share of the serving hosts
+
+class _Served(NamedTuple):
+    """A deployment that a site may serve."""
+
+    name: str
+    model: str
+    tenant: str
+    #: of the serving hosts
+    share: float
+    server: Server
+
+
 SERVED = (
-    ("chat-70b", "llama-3.1-70b", "atlas", 0.45),
-    ("reasoning", "deepseek-r1", "borealis", 0.25),
-    ("code", "qwen3-235b-a22b", "cobalt", 0.18),
-    ("search", "qwen3-32b", "delphi", 0.12),
+    _Served("chat-70b", "llama-3.1-70b", "atlas", 0.45, "vllm"),
+    _Served("reasoning", "deepseek-r1", "borealis", 0.25, "sglang"),
+    _Served("code", "qwen3-235b-a22b", "cobalt", 0.18, "vllm"),
+    _Served("search", "qwen3-32b", "delphi", 0.12, "vllm"),
 )
 TRAINING_JOB = "pretrain-405b"
 
@@ -48,7 +67,8 @@ class Host:
     deployment: str  # "" where it serves none
     workload: Workload
     engine: int | None  # index into the engine arrays when it serves
-    gpu_source: Literal["nvml", "dcgm"]
+    gpu_source: GpuSource
+    gpu_model: str
     switch: str  # leaf switch of its NICs
     ports: tuple[int, ...]  # port numbers there, one per attached NIC
     job: str  # the training job that holds it; "" where none does
@@ -128,6 +148,7 @@ class Deployment:
     model: str
     tenant: str
     hosts: tuple[str, ...]
+    server: Server  # the program that serves it
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +160,7 @@ class Layout:
     racks: tuple[Rack, ...]
     hosts: tuple[Host, ...]
     gpu_uuids: tuple[str, ...]
-    gpu_model: str
+    gpu_model: str  # of the hosts that are read over NVML
     shelves: tuple[Shelf, ...]  # one per rack, same order
     cdus: tuple[Cdu, ...]
     switches: tuple[Switch, ...]
@@ -151,6 +172,16 @@ class Layout:
     def gpus(self) -> int:
         """Return the number of GPUs."""
         return len(self.gpu_uuids)
+
+    @property
+    def scrape_seconds(self) -> float:
+        """Return the interval at which exporters, inference servers and NVML are to be read. Units: s."""
+        return 5.0 if self.gpus <= LARGE_GPUS else 10.0
+
+    def server_of(self, host: Host) -> str:
+        """Return the device name of the inference server of a serving host: `vllm-node-a01-1`."""
+        servers = {deployment.name: deployment.server for deployment in self.deployments}
+        return f"{servers[host.deployment]}-{host.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +221,8 @@ def build_layout(gpus: int, *, seed: int = 1) -> Layout:
         rows=(*dict.fromkeys(row for row, _ in names), "N"),
         racks=racks,
         hosts=hosts,
-        gpu_uuids=tuple(f"GPU-{uuid.UUID(bytes=rng.bytes(16), version=4)}" for _ in range(gpus)),
-        gpu_model="NVIDIA B200",
+        gpu_uuids=_gpu_uuids(hosts, rng),
+        gpu_model=NVIDIA_MODEL,
         shelves=tuple(_build_shelf(rack) for rack in racks),
         cdus=cdus,
         switches=switches,
@@ -199,6 +230,12 @@ def build_layout(gpus: int, *, seed: int = 1) -> Layout:
         meters=(Meter("meter-main", "facility", 1.3 * it_watts), Meter("meter-it", "it", it_watts)),
         deployments=_build_deployments(hosts),
     )
+
+
+def _gpu_uuids(hosts: Sequence[Host], rng: np.random.Generator) -> tuple[str, ...]:
+    """Return the UUID of every GPU as its maker writes it: NVIDIA puts GPU- before it, AMD nothing."""
+    prefixes = ("" if host.gpu_source == "amd" else "GPU-" for host in hosts for _ in range(host.gpu_count))
+    return tuple(f"{prefix}{uuid.UUID(bytes=rng.bytes(16), version=4)}" for prefix in prefixes)
 
 
 def _rack_names(count: int) -> Iterator[tuple[str, str]]:
@@ -292,11 +329,18 @@ def _assign(hosts: int, rng: np.random.Generator) -> list[_Slot]:
 def _serving_names(serving: int) -> list[str]:
     """Return the deployment of each serving host: one below two hosts, two below six, three below 16, else four."""
     number = 1 if serving < 2 else 2 if serving < 6 else 3 if serving < 16 else 4
-    total = sum(share for *_, share in SERVED[:number])
+    total = sum(served.share for served in SERVED[:number])
     names: list[str] = []
-    for name, _, _, share in SERVED[1:number]:
-        names += [name] * max(1, round(serving * share / total))
-    return [SERVED[0][0]] * (serving - len(names)) + names
+    for served in SERVED[1:number]:
+        names += [served.name] * max(1, round(serving * served.share / total))
+    return [SERVED[0].name] * (serving - len(names)) + names
+
+
+def _gpu_source(index: int, gpus: int, engine: int | None) -> GpuSource:
+    """Return what tells of a host's GPUs: NVML on the first host, AMD's exporter on a few that serve, else dcgm."""
+    if index == 0:
+        return "nvml"
+    return "amd" if gpus >= AMD_FROM_GPUS and engine is not None and engine % AMD_EVERY_HOSTS == 1 else "dcgm"
 
 
 def _build_hosts(racks: Sequence[Rack], switches: Sequence[Switch], slots: Sequence[_Slot]) -> tuple[Host, ...]:
@@ -312,6 +356,7 @@ def _build_hosts(racks: Sequence[Rack], switches: Sequence[Switch], slots: Seque
             nics = min(NICS_PER_HOST, PORTS_PER_SWITCH // on_leaf[leaf])
             ports = tuple(range(used[leaf], used[leaf] + nics))
             used[leaf] += nics
+            source = _gpu_source(index, total * GPUS_PER_HOST, slot.engine)
             hosts.append(
                 Host(
                     name=name,
@@ -321,7 +366,8 @@ def _build_hosts(racks: Sequence[Rack], switches: Sequence[Switch], slots: Seque
                     deployment=slot.deployment,
                     workload=slot.workload,
                     engine=slot.engine,
-                    gpu_source="dcgm" if index else "nvml",
+                    gpu_source=source,
+                    gpu_model=AMD_MODEL if source == "amd" else NVIDIA_MODEL,
                     switch=switches[leaf].name,
                     ports=ports,
                     job=slot.job,
@@ -331,7 +377,9 @@ def _build_hosts(racks: Sequence[Rack], switches: Sequence[Switch], slots: Seque
 
 
 def _build_deployments(hosts: Sequence[Host]) -> tuple[Deployment, ...]:
-    served = (
-        (name, model, tenant, tuple(h.name for h in hosts if h.deployment == name)) for name, model, tenant, _ in SERVED
+    members = {served.name: tuple(h.name for h in hosts if h.deployment == served.name) for served in SERVED}
+    return tuple(
+        Deployment(served.name, served.model, served.tenant, members[served.name], served.server)
+        for served in SERVED
+        if members[served.name]
     )
-    return tuple(Deployment(name, model, tenant, members) for name, model, tenant, members in served if members)

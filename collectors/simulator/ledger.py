@@ -14,6 +14,7 @@ KEPT_STEPS = 7_260
 class Totals:
     """Tokens and joules over some time; as rates, per second."""
 
+    #: as they pass the engines
     output_tokens: float
     input_tokens: float
     gpu_board_joules: float
@@ -25,6 +26,9 @@ class Totals:
     facility_joules: float
     #: carried by the technology loops of all CDUs
     coolant_heat_joules: float
+    #: tokens by the final clock: a server that counts a request at its end (SGLang) counts it there
+    final_output_tokens: float
+    final_input_tokens: float
 
 
 _NAMES = tuple(item.name for item in fields(Totals))

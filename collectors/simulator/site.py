@@ -141,9 +141,10 @@ def _target(device: Device) -> dict[str, str]:
 
 
 def _engines(layout: Layout, devices: Sequence[Device]) -> dict[str, str]:
-    """Return the target name of each serving host's inference server: `vllm-<host>`."""
+    """Return the target name of each serving host's inference server: `vllm-<host>` or `sglang-<host>`."""
     names = {device.name for device in devices}
-    return {host.name: name for host in layout.hosts if (name := f"vllm-{host.name}") in names}
+    serving = {host.name: layout.server_of(host) for host in layout.hosts if host.engine is not None}
+    return {host: name for host, name in serving.items() if name in names}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -73,7 +73,7 @@ class Gpus:
     process_count: Ints
     #: a workload (pod) is assigned to it
     assigned: Bools
-    #: fallen off the bus: does not answer and draws nothing
+    #: fallen off the bus, or its driver is being reloaded: does not answer and draws nothing
     lost: Bools
     #: last Xid, 0 for none
     xid: Ints
@@ -88,12 +88,19 @@ class Engines:
     """One element per serving host's inference engine."""
 
     start_time: Floats
+    #: as the tokens pass the engine
     output_tokens: Counters
     prompt_tokens: Counters
     cached_tokens: Counters
+    #: the same tokens, counted when their request ends
+    finished_output_tokens: Counters
+    finished_prompt_tokens: Counters
+    finished_cached_tokens: Counters
     requests_ok: Counters
     requests_aborted: Counters
     preemptions: Counters
+    #: time in which nothing ran
+    idle_seconds: Counters
     running: Floats
     waiting: Floats
     kv_ratio: Floats

@@ -11,7 +11,10 @@ import numpy as np
 
 from collectors.simulator.layout import Layout
 from collectors.simulator.noise import Wander
-from collectors.simulator.state import Bools, Counters, Engines, Floats, Ints
+from collectors.simulator.state import STEP_SECONDS, Bools, Counters, Engines, Floats, Ints
+
+#: what an engine still does while it ends its last requests
+DRAINING_LOAD_RATIO = 0.5
 
 
 class Mode(IntEnum):
@@ -51,11 +54,13 @@ def initial_modes(layout: Layout, rng: np.random.Generator) -> Ints:
     """Return the mode of each host at start.
 
     From four serving hosts on, one in 25 of them (at least one) is parked; from 40 on, one in 80 is reserved. The first
-    host always serves.
+    host always serves, and so do those with GPUs of AMD, whose exporter says nothing of the power limit that idle
+    boards are told by.
     """
     by_workload = {"inference": Mode.SERVE, "training": Mode.TRAIN, "none": Mode.FREE}
     modes = np.array([by_workload[host.workload] for host in layout.hosts], dtype=np.int64)
-    serving = np.flatnonzero(modes == Mode.SERVE)[1:]
+    known_limit = np.array([host.gpu_source != "amd" for host in layout.hosts])
+    serving = np.flatnonzero((modes == Mode.SERVE) & known_limit)[1:]
     parked = max(1, serving.size // 25) if serving.size >= 3 else 0
     reserved = serving.size // 80
     picked = rng.choice(serving, size=parked + reserved, replace=False)
@@ -112,9 +117,13 @@ class Serving:
             output_tokens=_counters(served, start),
             prompt_tokens=_counters(requests * self._prompt, start),
             cached_tokens=_counters(requests * self._prompt * self._cached, start),
+            finished_output_tokens=_counters(served, start),
+            finished_prompt_tokens=_counters(requests * self._prompt, start),
+            finished_cached_tokens=_counters(requests * self._prompt * self._cached, start),
             requests_ok=_counters(requests, start),
             requests_aborted=_counters(requests * 0.002, start),
             preemptions=_counters(requests * 0.0005, start),
+            idle_seconds=_counters(uptime * 0.1, start),
             running=np.zeros(count),
             waiting=np.zeros(count),
             kv_ratio=np.zeros(count),
@@ -123,18 +132,19 @@ class Serving:
             e2e_seconds=self._ttft + self._output * self._itl,
         )
 
-    def step(self, load: Floats, clock_ratio: Floats, modes: Ints) -> None:
-        """Serve one second: `load`, `clock_ratio` and `modes` are per host."""
-        state, modes = self.state, modes[self.hosts]
+    def step(self, load: Floats, clock_ratio: Floats, modes: Ints, draining: Bools) -> None:
+        """Serve one second: all arguments are per host; one that drains ends its requests and takes no more."""
+        state, modes, ends = self.state, modes[self.hosts], draining[self.hosts]
         serves: Bools = modes == Mode.SERVE
         load, clock = load[self.hosts], clock_ratio[self.hosts]
         busy = np.where(serves, load * clock * (1.0 + self._noise.step()), 0.0)
         crowd = load / np.maximum(clock, 0.1)
         output = self._peak * busy
         requests = output / self._output
+        taken = np.where(ends, 0.0, requests)
         state.output_tokens.rate = output
-        state.prompt_tokens.rate = requests * self._prompt
-        state.cached_tokens.rate = requests * self._prompt * self._cached
+        state.prompt_tokens.rate = taken * self._prompt
+        state.cached_tokens.rate = taken * self._prompt * self._cached
         state.requests_ok.rate = requests
         state.requests_aborted.rate = requests * 0.002
         state.preemptions.rate = requests * np.where(crowd > 0.95, 0.01, 0.0002)
@@ -142,19 +152,43 @@ class Serving:
         state.ttft_seconds = self._ttft * (0.6 + 0.6 * crowd**3)
         state.e2e_seconds = state.ttft_seconds + self._output * state.itl_seconds
         stuck: Bools = modes == Mode.STALLED
-        state.running = np.rint(np.where(stuck, 24.0, requests * state.e2e_seconds))
-        state.waiting = np.rint(np.where(serves, np.maximum(crowd - 0.9, 0.0) * 200.0, 0.0))
+        in_flight = requests * state.e2e_seconds
+        state.running = np.rint(np.where(stuck, 24.0, in_flight))
+        state.waiting = np.rint(np.where(serves & ~ends, np.maximum(crowd - 0.9, 0.0) * 200.0, 0.0))
         state.kv_ratio = np.where(stuck, 0.3, np.where(serves, np.clip(0.1 + 0.75 * crowd, 0.0, 0.99), 0.0))
+        state.idle_seconds.rate = np.where(state.running == 0.0, 1.0, 0.0)
+        self._finish(in_flight, stuck)
+
+    def _finish(self, in_flight: Floats, stuck: Bools) -> None:
+        """Count what requests bring at their end: a running one holds back its prompt and half of its answer."""
+        for counter, finished, held in self._clocks(in_flight):
+            behind = counter.base - finished.base
+            due = counter.rate + (behind - held) / STEP_SECONDS
+            finished.rate = np.where(stuck, 0.0, np.maximum(due, 0.0))
+
+    def settle(self) -> None:
+        """Let the counters of ended requests stand where the running ones would have left them."""
+        state = self.state
+        for counter, finished, held in self._clocks(state.requests_ok.rate * state.e2e_seconds):
+            finished.base = np.maximum(np.floor(counter.base - held), 0.0)
+
+    def _clocks(self, in_flight: Floats) -> tuple[tuple[Counters, Counters, Floats], ...]:
+        """Return each counter, its twin for ended requests, and how many tokens the running ones hold back."""
+        state, prompts = self.state, in_flight * self._prompt
+        return (
+            (state.output_tokens, state.finished_output_tokens, in_flight * self._output / 2.0),
+            (state.prompt_tokens, state.finished_prompt_tokens, prompts),
+            (state.cached_tokens, state.finished_cached_tokens, prompts * self._cached),
+        )
 
     def restart(self, engines: Ints, now: float) -> None:
         """Start these engines anew at `now` (epoch seconds): every counter begins at zero."""
         state = self.state
         state.start_time = state.start_time.copy()
         state.start_time[engines] = now
-        for counters in (state.output_tokens, state.prompt_tokens, state.cached_tokens, state.requests_ok):
-            counters.reset(engines)
-        state.requests_aborted.reset(engines)
-        state.preemptions.reset(engines)
+        for name in Engines.__slots__:
+            if isinstance(counters := getattr(state, name), Counters):
+                counters.reset(engines)
 
 
 def _counters(base: Floats, time: float) -> Counters:
