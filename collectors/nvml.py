@@ -1,8 +1,8 @@
 """The GPUs of this host, through NVML and the binding `pynvml` (distribution nvidia-ml-py).
 
 NVML is asked in a child process (`collectors/nvml_worker.py`), which samples each second: a driver that hangs or
-crashes takes that one with it. After 10 s of silence it is killed and started anew, at once the first time, then after
-5, 10, 20 .. 300 s.
+crashes takes that one with it. After 10 s of silence (60 s until its first answer) it is killed and started anew, at
+once the first time, then after 5, 10, 20 .. 300 s.
 
 Target address: "" for the driver's own library, the path of another `libnvidia-ml.so.1`, or of a Python file to stand
 in for it. Options: `release`, a file; while it is there NVML is closed and a poll raises MaintenanceError.
@@ -18,9 +18,9 @@ Source: NVIDIA nvml.h, API 13. The same numbers: `nvidia-smi -q`.
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from collectors.collector import (
@@ -70,7 +70,7 @@ class NvmlCollector:
     def __init__(self, target: Target, settings: Settings) -> None:
         self._target = target
         self._where = f"{target.name} nvml {target.address}".rstrip()
-        self._release = Path(settings.release)
+        self._release = settings.release
         self._worker = Worker(self._where, [json.dumps(asdict(settings))])
         self._told: dict[str, tuple[Mapping[str, str], int]] = {}
         self._lost: set[str] = set()
@@ -87,13 +87,13 @@ class NvmlCollector:
             MaintenanceError: the release file is there; NVML is closed.
             ProtocolError: any other NVML error on all boards.
         """
-        if self._worker.pid is None and self._release.exists():
+        if self._worker.pid is None and self._is_released():
             raise self._maintenance()
         answer = await self._ask()
         for note in answer.get("notes", ()):
             logger.info("%s: %s", self._where, note)
         if answer.get("ends"):
-            await self._worker.stop()
+            await self._worker.end(answer)
         if "released" in answer:
             raise self._maintenance()
         if "error" in answer:
@@ -113,11 +113,15 @@ class NvmlCollector:
             async with asyncio.timeout(wait):
                 return await self._worker.ask()
         except TimeoutError as e:
-            if self._release.exists():
+            if self._is_released():
                 # A driver that hangs must not be held back from maintenance.
                 await self._worker.stop()
                 raise self._maintenance() from e
             raise DeviceTimeoutError(f"{self._where}: NVML gave no answer within {wait:g} s") from e
+
+    def _is_released(self) -> bool:
+        # Path.exists raises where the folder may not be searched; what cannot be seen is not there, as in the child.
+        return bool(self._release) and os.path.exists(self._release)  # noqa: PTH110
 
     def _maintenance(self) -> MaintenanceError:
         return MaintenanceError(f"{self._where}: NVML is released: {self._release} is there; remove it to go on")
@@ -145,7 +149,7 @@ class NvmlCollector:
         if info:
             self._note_fields(uuid, info.get("driver", ""), set(fields))
         told, told_ns = self._told.get(uuid, ({}, 0))
-        if info and (info != told or time_ns - told_ns >= INFO_PERIOD_NS):
+        if info and (info != told or not 0 <= time_ns - told_ns < INFO_PERIOD_NS):
             self._told[uuid] = (info, time_ns)
             yield self._point("gpu_info", own, info, time_ns)
 

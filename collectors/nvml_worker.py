@@ -17,6 +17,7 @@ Source: NVIDIA nvml.h, API 13; nvidia-ml-py 13 (`pynvml`), which also works with
 import json
 import os
 import select
+import signal
 import sys
 import time
 from typing import Any
@@ -26,6 +27,7 @@ if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
 LIBRARY_NOT_FOUND, NO_BINDING = 12, -1
+REQUESTS, NOISE = 0, 2
 #: between the two samples that GPM needs, when NVML was just opened
 FIRST_PAUSE_S = 0.12
 CALLS_PERIOD_S = 60.0
@@ -33,13 +35,16 @@ CALLS_PERIOD_S = 60.0
 
 def main(arguments: list[str]) -> None:
     """Answer requests until the input ends."""
+    # Ctrl-C at a terminal reaches this process too; the one that started it says when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = _keep_output()
     try:
         from collectors.nvml_agent.calls import binding_complaint
     except ImportError as error:
-        _refuse(NO_BINDING, f"{error}: pip install nvidia-ml-py")
+        _refuse(answers, NO_BINDING, f"{error}: pip install nvidia-ml-py")
         return
     if complaint := binding_complaint():
-        _refuse(NO_BINDING, complaint)
+        _refuse(answers, NO_BINDING, complaint)
         return
     from collectors.nvml_agent.calls import attach
     from collectors.nvml_agent.settings import Settings
@@ -48,15 +53,22 @@ def main(arguments: list[str]) -> None:
     try:
         attach(settings.library)
     except OSError as error:
-        _refuse(LIBRARY_NOT_FOUND, str(error))
+        _refuse(answers, LIBRARY_NOT_FOUND, str(error))
         return
-    Loop(settings).run()
+    Loop(settings, answers).run()
 
 
-def _refuse(code: int, text: str) -> None:
+def _keep_output() -> int:
+    """Return where answers go; whatever a library prints goes to standard error from here on."""
+    answers = os.dup(1)
+    os.dup2(NOISE, 1)
+    return answers
+
+
+def _refuse(answers: int, code: int, text: str) -> None:
     """Answer one request with why there can be no other answer, and end; the next process may fare better."""
-    if numbers := _last_request(os.read(0, 1 << 16)):
-        _write({"request": numbers[0], "error": code, "text": text, "ends": True})
+    if numbers := _last_request(os.read(REQUESTS, 1 << 16)):
+        _write(answers, {"request": numbers[0], "error": code, "text": text, "ends": True})
 
 
 def _last_request(data: bytes) -> tuple[int, int] | None:
@@ -64,19 +76,20 @@ def _last_request(data: bytes) -> tuple[int, int] | None:
     return (int(lines[-2]), int(lines[-1])) if len(lines) >= 2 else None
 
 
-def _write(answer: dict[str, Any]) -> None:
+def _write(answers: int, answer: dict[str, Any]) -> None:
     data = json.dumps(answer, separators=(",", ":")).encode() + b"\n"
     while data:
-        data = data[os.write(1, data) :]
+        data = data[os.write(answers, data) :]
 
 
 class Loop:
     """Samples on its own grid and answers in between, all in one thread."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, answers: int) -> None:
         from collectors.nvml_agent.driver import Driver
 
         self._driver = Driver(settings)
+        self._answers = answers
         self._period = settings.fast_s
         self._calls_at = 0.0
         #: of the last answer: its number and how many events it told
@@ -88,8 +101,8 @@ class Loop:
         data, due = b"", time.monotonic()
         while True:
             wait = max(0.0, due - time.monotonic())
-            if select.select([0], [], [], wait)[0]:
-                more = os.read(0, 1 << 16)
+            if select.select([REQUESTS], [], [], wait)[0]:
+                more = os.read(REQUESTS, 1 << 16)
                 if not more:
                     break
                 data += more
@@ -115,7 +128,7 @@ class Loop:
         if time.monotonic() >= self._calls_at:
             self._calls_at = time.monotonic() + CALLS_PERIOD_S
             answer["calls"] = self._driver.context.calls.counts
-        _write(answer)
+        _write(self._answers, answer)
         return due
 
     def _sample(self) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pynvml
 
 from collectors.nvml_agent.absent import Absent
-from collectors.nvml_agent.calls import ABSENT, DENIED, LOST, NOT_SUPPORTED, Calls, FieldId, Values
+from collectors.nvml_agent.calls import ABSENT, DENIED, INVALID_ARGUMENT, LOST, NOT_SUPPORTED, Calls, FieldId, Values
 from collectors.nvml_agent.gpm import Gpm
 from collectors.nvml_agent.interval import Interval
 from collectors.nvml_agent.truth import Energy
 
+#: of one field, invalid argument is an id that this driver does not know
+_NO_FIELD = ABSENT | DENIED | {INVALID_ARGUMENT}
 #: readings in a row that may fail before the value before them is given up
 PATIENCE = 2
 
@@ -43,11 +45,15 @@ class Board:
     info: dict[str, str] = field(default_factory=dict)
     #: it keeps a mean of its power over a second
     averages_power: bool = True
-    #: its module's power is to be told by it
+    #: it stands on a module with a CPU, and that module's power is to be told by it
+    has_module: bool = False
+    #: the CPU of that module, as its NUMA node; "" where that is unknown
+    socket: str = ""
     tells_module: bool = False
-    may_have_module: bool = False
     is_partitioned: bool = False
     lost: bool = False
+    #: how often it was looked for since it was lost, and when next
+    looks: int = 0
     look_again_at: float = 0.0
     #: by reading
     values: dict[str, Values] = field(default_factory=dict)
@@ -60,6 +66,8 @@ class Board:
     #: last value of each counter of each NVLink
     link_counts: dict[FieldId, float] = field(default_factory=dict)
     links: int | None = None
+    #: one of its NVLinks was active once: a board without a bridge has none that could go down
+    is_linked: bool = False
     pids: tuple[int, ...] = ()
     workload: dict[str, str] = field(default_factory=dict)
     instances: dict[str, "Board"] = field(default_factory=dict)
@@ -94,7 +102,7 @@ class Board:
         ):
             if code == 0:
                 got[each] = value
-            elif code in ABSENT | DENIED:
+            elif code in _NO_FIELD:
                 context.absent.note(self.key, f"field {each[0]}/{each[1]}", code, now)
             else:
                 raise pynvml.NVMLError(code)
@@ -133,6 +141,8 @@ class Board:
             except pynvml.NVMLError as error:
                 if error.value in LOST:
                     raise
+                if error.value == INVALID_ARGUMENT and number + 1 < len(ways):
+                    continue  # an older driver may answer so to a newer structure
                 if error.value not in ABSENT | DENIED:
                     self.failed[name], self.codes[name] = str(error), error.value
                     return None
@@ -159,6 +169,7 @@ class Board:
         self.misses.clear()
         self.failed.clear()
         self.link_counts.clear()
+        self.links = None
         self.interval, self.told = Interval(), None
         self.pids, self.workload = (), {}
         self.close()

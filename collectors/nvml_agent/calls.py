@@ -5,6 +5,7 @@ Source: NVIDIA nvml.h, API 13, nvmlReturn_t.
 
 import os
 import time
+from contextlib import suppress
 from typing import Any
 
 import pynvml
@@ -22,7 +23,10 @@ LOST = frozenset({15, 16})
 #: uninitialised, library and driver versions differ, unknown, driver not loaded, access taken away by the system
 GONE = frozenset({1, 18, 999, 9, 17})
 #: invalid argument, not found: a handle or an index that is not there
-NOWHERE = frozenset({2, 6})
+INVALID_ARGUMENT = 2
+NOWHERE = frozenset({INVALID_ARGUMENT, 6})
+#: library and driver are of two versions: the driver was changed, and this process keeps the library that it has
+MISMATCH = 18
 
 #: attribute of the value union by value type: double, uint, ulong, ulonglong, longlong, int, ushort
 _UNION = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
@@ -46,6 +50,9 @@ class Calls:
             return getattr(pynvml, name)(*arguments, **options)
         except AttributeError as e:
             raise pynvml.NVMLError(FUNCTION_NOT_FOUND) from e
+        except UnicodeDecodeError as e:
+            # A text of a board whose InfoROM is corrupted; the binding cannot decode it.
+            raise pynvml.NVMLError(NOT_SUPPORTED) from e
         except pynvml.NVMLError as error:
             count[1] += error.value not in quiet
             raise
@@ -54,18 +61,34 @@ class Calls:
             count[2] += time.perf_counter() - start
 
     def probe(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Return what the call gives, or None where there is no such call or thing."""
+        """Return what the call gives, or None where the board cannot tell, as with a corrupted InfoROM.
+
+        Raises:
+            NVMLError: the board is lost, or the driver is gone.
+        """
         try:
             return self(name, *arguments, quiet=ABSENT | NOWHERE, **options)
         except pynvml.NVMLError as error:
-            if error.value in ABSENT | NOWHERE | DENIED:
-                return None
-            raise
+            if error.value in LOST | GONE:
+                raise
+            return None
+
+    def free(self, name: str, *arguments: Any) -> None:
+        """Give something back; a driver that has gone away, and refuses, has it already."""
+        with suppress(pynvml.NVMLError):
+            self(name, *arguments)
 
     def fields(self, handle: Any, asked: list[FieldId]) -> list[tuple[int, float]]:
         """Return NVML's code and the value of each field, all read in one call."""
-        values = self("nvmlDeviceGetFieldValues", handle, asked)
-        return [(v.nvmlReturn, 0 if v.nvmlReturn else getattr(v.value, _UNION[v.valueType])) for v in values]
+        return [_value(field) for field in self("nvmlDeviceGetFieldValues", handle, asked)]
+
+
+def _value(field: Any) -> tuple[int, float]:
+    if field.nvmlReturn:
+        return field.nvmlReturn, 0
+    if field.valueType >= len(_UNION):  # of a driver newer than this binding
+        return NOT_SUPPORTED, 0
+    return 0, getattr(field.value, _UNION[field.valueType])
 
 
 def attach(library: str) -> None:

@@ -14,7 +14,7 @@ import pynvml
 from collectors.nvml_agent import listing
 from collectors.nvml_agent.absent import Absent
 from collectors.nvml_agent.board import Board, Context
-from collectors.nvml_agent.calls import ABSENT, GONE, LOST, NOWHERE, Calls
+from collectors.nvml_agent.calls import ABSENT, DENIED, GONE, LOST, MISMATCH, NOWHERE, Calls
 from collectors.nvml_agent.events import TOLD, Event, Watch
 from collectors.nvml_agent.interval import Interval
 from collectors.nvml_agent.reads import FAST, MEDIUM, SLOW
@@ -47,6 +47,7 @@ class Driver:
         #: boards that the driver had when NVML was opened or last listed
         self.nodes: set[str] | None = None
         self.wants_reopening = False
+        self.noted_modules = False
         #: fast samples since the last answer
         self.samples = 0
         self._recent: deque[tuple[str, int]] = deque(maxlen=16)
@@ -92,17 +93,24 @@ class Driver:
             board.energy.reopened = True
         if self.is_open:
             self.is_open = False
-            self.context.calls.probe("nvmlShutdown")
+            self.context.calls.free("nvmlShutdown")
 
     def mark_lost(self, board: Board, code: int, text: str) -> None:
         """Take a board as lost and tell it once."""
         board.forget()
         board.instances.clear()
         board.info = {}
-        board.look_again_at = self.context.clock() + self.settings.slow_s
         if not board.lost:
-            board.lost = True
+            board.lost, board.looks = True, 0
             self.tell(board, "lost", code, 2, text)
+        self.look_later(board)
+
+    def look_later(self, board: Board) -> None:
+        """Look for a lost board after 5 s, 10 s .. a slow period: after a reset or a reload it is soon back."""
+        delay = min(self.settings.slow_s, self.settings.first_delay_s * 2.0**board.looks)
+        board.looks += 1
+        board.look_again_at = self.context.clock() + delay
+        self._due["slow"] = min(self._due["slow"], board.look_again_at)
 
     def tell(self, board: Board, kind: str, code: int, severity: int, text: str) -> None:
         """Put an event that we found ourselves beside those of the driver."""
@@ -136,7 +144,8 @@ class Driver:
         now = self.context.clock()
         slow, medium = now >= self._due["slow"], now >= self._due["medium"]
         if slow:
-            self._due["slow"] = now + self.settings.slow_s
+            awaited = (each.look_again_at for each in self.boards.values() if each.lost and each.look_again_at > now)
+            self._due["slow"] = min([now + self.settings.slow_s, *awaited])
             listing.update(self)
         if medium:
             self._due["medium"] = now + self.settings.medium_s
@@ -185,7 +194,9 @@ class Driver:
             except pynvml.NVMLError as error:
                 if error.value not in ABSENT:
                     self.notes.append(f"Xids and other events are not seen: {error}")
-                self.context.absent.note("", "events", error.value, self.context.clock())
+                for_long = error.value in ABSENT | DENIED
+                rest = None if for_long else self.settings.slow_s
+                self.context.absent.note("", "events", error.value, self.context.clock(), rest)
 
     def _collect_events(self) -> None:
         for event in self._watch.drain() if self._watch is not None else ():
@@ -209,7 +220,7 @@ class Driver:
             return told | {"released": self.settings.release}
         if self.error is not None or not self.is_open:
             code, text = self.error or (0, CLOSED_TEXT)
-            return told | {"error": code, "text": text}
+            return told | {"error": code, "text": text} | ({"ends": True} if code == MISMATCH else {})
         everything = [each for board in self.boards.values() for each in (board, *board.instances.values())]
         failed = [why for each in everything for why in _failed(each)]
         return told | {

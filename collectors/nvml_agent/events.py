@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pynvml
@@ -15,14 +16,16 @@ import pynvml
 from collectors.nvml_agent.calls import ABSENT, DENIED, Calls
 
 XID = 0x8
-#: event types that a board is registered for: single and double bit errors, Xid, change of MIG, memory repaired, repair
-#: failed, GPU unavailable, recovery action
-WANTED = 0x1 | 0x2 | XID | 0x100 | 0x400 | 0x800 | 0x4000 | 0x8000
+#: event types that a board is registered for: double bit errors, Xid, change of MIG, memory repaired, repair failed,
+#: GPU unavailable, recovery action; not single bit errors, which can come in storms and are counted in any case
+WANTED = 0x2 | XID | 0x100 | 0x400 | 0x800 | 0x4000 | 0x8000
 #: those that are told as events; the others only make the agent look at once
 TOLD = 0x2 | XID | 0x400 | 0x800 | 0x4000 | 0x8000
 TIMEOUT = 10
 #: after an error that is no event; it would come again at once
 PAUSE_S = 5.0
+#: taken over from a set that is given up
+MOST_AT_ONCE = 1000
 
 Event = dict[str, Any]
 
@@ -52,7 +55,7 @@ class Watch:
 
     def watch(self, boards: Mapping[str, Any]) -> None:
         """Watch these boards from the next wait on."""
-        if boards.keys() != self._wanted.keys():
+        if _numbers(boards) != _numbers(self._wanted):
             self._wanted = dict(boards)
             self._changed.set()
 
@@ -68,13 +71,17 @@ class Watch:
         self._stopped = True
         self._changed.set()
         self._thread.join()
-        self._calls.probe("nvmlEventSetFree", self._set)
+        self._calls.free("nvmlEventSetFree", self._set)
 
     def _run(self) -> None:
-        while not self._stopped:
+        while True:
+            # Before the look at `_stopped`, which is set first: the end is then never slept over.
+            self._changed.clear()
+            if self._stopped:
+                return
             try:
                 self._follow()
-                self._take(self._calls("nvmlEventSetWait_v2", self._set, self._wait_ms))
+                self._take(self._calls("nvmlEventSetWait_v2", self._set, self._wait_ms), self._boards)
             except pynvml.NVMLError as error:
                 # Timeout is the normal end of a quiet wait.
                 if error.value != TIMEOUT:
@@ -82,13 +89,38 @@ class Watch:
 
     def _follow(self) -> None:
         """Take up new boards; a set with a board that is lost brings nothing but that error, so it is made anew."""
-        self._changed.clear()
         wanted = self._wanted
-        if self._boards.keys() - wanted.keys():
-            old, self._set = self._set, self._calls("nvmlEventSetCreate")
-            self._calls.probe("nvmlEventSetFree", old)
-            self._boards = {}
+        if _numbers(self._boards).items() - _numbers(wanted).items():
+            self._renew(wanted)
         self._register({uuid: handle for uuid, handle in wanted.items() if uuid not in self._boards})
+
+    def _renew(self, wanted: Mapping[str, Any]) -> None:
+        """Change over to another set; what waits in the old one is told, and what came to both only once.
+
+        When a board is lost its neighbours have Xids of their own, at just this moment.
+        """
+        old, boards = self._set, self._boards
+        self._set, self._boards = self._calls("nvmlEventSetCreate"), {}
+        self._register(wanted)
+        before = self._waiting(old)
+        self._calls.free("nvmlEventSetFree", old)
+        after = self._waiting(self._set)
+        for data in before:
+            self._take(data, boards)
+        seen = [_content(data) for data in before]
+        for data in after:
+            if _content(data) in seen:
+                seen.remove(_content(data))
+            else:
+                self._take(data, self._boards)
+
+    def _waiting(self, events: Any) -> list[Any]:
+        """Return the events that wait in a set."""
+        found: list[Any] = []
+        with suppress(pynvml.NVMLError):
+            while len(found) < MOST_AT_ONCE:
+                found.append(self._calls("nvmlEventSetWait_v2", events, 0))
+        return found
 
     def _register(self, boards: Mapping[str, Any]) -> None:
         for uuid, handle in boards.items():
@@ -106,12 +138,20 @@ class Watch:
             hint = "; under MIG that needs privileges" if error.value in DENIED else ""
             self._say(f"{uuid}: Xids and other events are not seen: {error}{hint}")
 
-    def _take(self, data: Any) -> None:
+    def _take(self, data: Any, boards: Mapping[str, Any]) -> None:
         number = _number(data.device)
-        uuid = next((uuid for uuid, handle in self._boards.items() if _number(handle) == number), None)
+        uuid = next((uuid for uuid, handle in boards.items() if _number(handle) == number), None)
         if uuid is not None:
             event = {"gpu": uuid, "type": int(data.eventType), "data": int(data.eventData), "time_ns": time.time_ns()}
             self._new.put(event)
+
+
+def _content(data: Any) -> tuple[int, int, int]:
+    return _number(data.device), data.eventType, data.eventData
+
+
+def _numbers(boards: Mapping[str, Any]) -> dict[str, int]:
+    return {uuid: _number(handle) for uuid, handle in boards.items()}
 
 
 def _number(handle: Any) -> int:

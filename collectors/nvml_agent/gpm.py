@@ -60,7 +60,7 @@ class Gpm:
     def close(self) -> None:
         """Give the samples back."""
         while self._samples:
-            self._calls.probe("nvmlGpmSampleFree", self._samples.pop())
+            self._calls.free("nvmlGpmSampleFree", self._samples.pop())
 
     def _take(self, sample: Any) -> None:
         if self._instance is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pynvml
 
-from collectors.nvml_agent.calls import ABSENT, FUNCTION_NOT_FOUND, Calls
+from collectors.nvml_agent.calls import LOST, Calls
 
 _AMPERE, _UNKNOWN = 7, 0xFFFFFFFF
 #: products on GA100, whose power call gives the instant though they are Ampere
@@ -76,11 +76,32 @@ def averages_power(calls: Calls, handle: Any, model: str) -> bool:
     return bool(architecture >= _AMPERE) and not _GA100.search(model)
 
 
-def may_have_module(calls: Calls, handle: Any) -> bool:
-    """Say whether the board may stand on a module with a CPU: they are joined by C2C; unknown with an old driver."""
+def has_module(calls: Calls, handle: Any) -> bool:
+    """Say whether the board stands on a module with a CPU: they are joined by C2C.
+
+    A driver without that call is older than any module, and knows no scope of power either: it would give the board's.
+    """
     try:
         return bool(calls("nvmlDeviceGetC2cModeInfoV", handle).isC2cEnabled)
     except pynvml.NVMLError as error:
-        if error.value not in ABSENT:
-            return False
-        return bool(error.value == FUNCTION_NOT_FOUND)
+        if error.value in LOST:
+            raise
+        return False
+
+
+def socket_of(devices: str, bus_id: str) -> str:
+    """Return the NUMA node that a board is at, by its PCI address: of a module, its CPU; "" where that is unknown.
+
+    NVML's module id is no key of a module: NVIDIA gives it as the id of the GPU within the node, one per GPU. Boards on
+    one CPU are on one module, and tell one and the same module power.
+    Source: NVIDIA's own exporter of module power, 2026, which groups by this file: `cat
+    /sys/bus/pci/devices/*/numa_node`.
+    """
+    # NVML has eight digits of domain, in capitals; Linux four or more, in small letters.
+    domain, _, rest = bus_id.lower().partition(":")
+    try:
+        with open(f"{devices}/{domain[-4:]}:{rest}/numa_node", encoding="ascii") as file:  # noqa: PTH123
+            node = file.read().strip()
+    except (OSError, ValueError):
+        return ""
+    return node if node.isdigit() else ""

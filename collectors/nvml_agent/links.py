@@ -58,10 +58,11 @@ def errors(board: Board) -> Values:
 
 
 def down(board: Board) -> Values:
-    """Return how many links are not active."""
+    """Return how many links are not active; nothing while none ever was, as on a board without a bridge."""
     number = count(board)
     states = [board.call("nvmlDeviceGetNvLinkState", link) for link in range(number)]
-    return {"nvlink_down_count": states.count(0)}
+    board.is_linked = board.is_linked or any(states)
+    return {"nvlink_down_count": states.count(0)} if board.is_linked else {}
 
 
 def count(board: Board) -> int:

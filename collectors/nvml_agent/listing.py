@@ -7,11 +7,14 @@ import pynvml
 
 from collectors.nvml_agent.board import Board
 from collectors.nvml_agent.calls import ABSENT, GONE, LOST, NOWHERE
-from collectors.nvml_agent.identity import averages_power, may_have_module, read_fabric, read_info
+from collectors.nvml_agent.identity import averages_power, has_module, read_fabric, read_info, socket_of
 from collectors.nvml_agent.reads import ONCE
 
 if TYPE_CHECKING:
     from collectors.nvml_agent.driver import Driver
+
+#: GPUs that stand on a module with one CPU, at most: two on GB200 and GB300
+MOST_ON_MODULE = 2
 
 
 def update(driver: "Driver") -> None:
@@ -66,7 +69,7 @@ def _take(driver: "Driver", index: int, handle: Any) -> str:
             driver.notes.append(
                 f"{uuid}: {model} tells its power at an instant only; the mean is that of one sample a second"
             )
-        board.may_have_module = may_have_module(calls, handle)
+        board.has_module = has_module(calls, handle)
         driver.boards[uuid] = board
     board.handle, board.index = handle, index
     if board.lost:
@@ -96,6 +99,8 @@ def _refresh(driver: "Driver", board: Board) -> None:
             if board.info
             else read_info(calls, board.handle, driver.version)
         )
+        if board.has_module:
+            board.socket = socket_of(driver.settings.devices, board.info.get("pci_bus_id", ""))
         for name, ways in ONCE.items():
             if name not in board.values:
                 board.keep(name, board.read(name, ways))
@@ -107,11 +112,9 @@ def _refresh(driver: "Driver", board: Board) -> None:
 
 
 def _look_for(driver: "Driver", board: Board) -> None:
-    """Find a board by its UUID, once in a slow period; one that does not answer is lost."""
-    now = driver.context.clock()
-    if board.lost and now < board.look_again_at:
+    """Find a board by its UUID, when that is due; one that does not answer is lost."""
+    if board.lost and driver.context.clock() < board.look_again_at:
         return
-    board.look_again_at = now + driver.settings.slow_s
     try:
         board.handle = driver.context.calls("nvmlDeviceGetHandleByUUID", board.uuid, quiet=ABSENT | NOWHERE | LOST)
         driver.context.calls("nvmlDeviceGetPowerUsage", board.handle, quiet=ABSENT | NOWHERE | LOST)
@@ -120,6 +123,8 @@ def _look_for(driver: "Driver", board: Board) -> None:
             driver.mark_lost(board, error.value, str(error))
         elif error.value in NOWHERE:
             driver.mark_lost(board, error.value, "no longer listed by the driver")
+        elif error.value not in ABSENT:
+            driver.look_later(board)
         if error.value not in ABSENT:
             return
     board.lost = False
@@ -133,8 +138,8 @@ def _list_instances(driver: "Driver", board: Board) -> None:
     number = calls.probe("nvmlDeviceGetMaxMigDeviceCount", board.handle) if mode and mode[0] else 0
     for place in range(number or 0):
         handle = calls.probe("nvmlDeviceGetMigDeviceHandleByIndex", board.handle, place)
-        if handle is not None:
-            instance = _instance(driver, board, handle)
+        instance = None if handle is None else _instance(driver, board, handle)
+        if instance is not None:
             found[instance.mig] = board.instances.get(instance.mig, instance)
             found[instance.mig].handle = handle
     for mig in board.instances.keys() - found.keys():
@@ -145,19 +150,38 @@ def _list_instances(driver: "Driver", board: Board) -> None:
         driver.context.absent.forget(board.key)
 
 
-def _instance(driver: "Driver", board: Board, handle: Any) -> Board:
-    calls = driver.context.calls
-    gpu, compute = calls("nvmlDeviceGetGpuInstanceId", handle), calls("nvmlDeviceGetComputeInstanceId", handle)
+def _instance(driver: "Driver", board: Board, handle: Any) -> Board | None:
+    """Return an instance; None for one that is gone again, while the board is partitioned anew."""
+    probe = driver.context.calls.probe
+    gpu, compute = probe("nvmlDeviceGetGpuInstanceId", handle), probe("nvmlDeviceGetComputeInstanceId", handle)
+    if gpu is None or compute is None:
+        return None
     own = Board(driver.context, board.uuid, board.index, board.model, handle, mig=f"{gpu}/{compute}")
     own.parent, own.gpu_instance = board.handle, gpu
     return own
 
 
 def _elect(driver: "Driver") -> None:
-    """Let one board of each module, the first, tell the module's power."""
-    taken: set[str] = set()
+    """Let one board of each module, the first that is there, tell the module's power.
+
+    Where it cannot be known which boards share a module, it is left out: it would be counted twice.
+    """
+    modules: dict[str, list[Board]] = {}
     for board in sorted(driver.boards.values(), key=lambda each: each.index):
-        module = board.info.get("module_id", board.uuid)
-        board.tells_module = board.may_have_module and not board.lost and module not in taken
-        if not board.lost:
-            taken.add(module)
+        board.tells_module = False
+        if board.has_module:
+            modules.setdefault(board.socket, []).append(board)
+    for socket, boards in modules.items():
+        known = len(modules) == len(boards) == 1 or (bool(socket) and len(boards) <= MOST_ON_MODULE)
+        teller = next((board for board in boards if not board.lost), None)
+        if known and teller is not None:
+            teller.tells_module = True
+        elif not known:
+            _note_module(driver, boards)
+
+
+def _note_module(driver: "Driver", boards: list[Board]) -> None:
+    if not driver.noted_modules:
+        driver.noted_modules = True
+        names = ", ".join(board.uuid for board in boards)
+        driver.notes.append(f"module power is left out: which of these share a module is not known: {names}")

@@ -29,16 +29,22 @@ THROTTLE: dict[FieldId, str] = {
 
 
 def _power(board: Board) -> Values:
-    """185 is the mean over a second, 186 the instant; scope 1 is the module with its CPU. Source: mW."""
-    got = board.fields([AVERAGE, INSTANT, *((MODULE_AVERAGE, MODULE_INSTANT) if board.tells_module else ())])
+    """185 is the mean over a second, 186 the instant. Source: mW."""
+    got = board.fields([AVERAGE, INSTANT])
     if AVERAGE not in got and INSTANT not in got:
         raise pynvml.NVMLError(NOT_SUPPORTED)
     instant = got.get(INSTANT)
     values = {"power_watts": got[AVERAGE] / 1e3 if AVERAGE in got else _usage(board, got[INSTANT]) / 1e3}
     if instant is not None:
         values["power_instant_watts"] = instant / 1e3
-    module = got.get(MODULE_AVERAGE, got.get(MODULE_INSTANT))
-    return values if module is None else values | {"module_power_watts": module / 1e3}
+    return values
+
+
+def _module_power(board: Board) -> Values:
+    """Scope 1 is the module with its CPU, memory and GPUs; 0 is no reading. Source: mW."""
+    got = board.fields([MODULE_AVERAGE, MODULE_INSTANT]) if board.tells_module else {}
+    watts = got.get(MODULE_AVERAGE) or got.get(MODULE_INSTANT)
+    return {"module_power_watts": watts / 1e3} if watts else {}
 
 
 def _usage(board: Board, instant_mw: float) -> float:
@@ -214,6 +220,7 @@ def unhealthy(mask: int) -> int:
 
 FAST: Readings = {
     "power": (_power, _power_usage),
+    "module_power": (_module_power,),
     "energy": (_energy,),
     "utilization": (_utilization,),
     "sm_clock": (_sm_clock,),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from collectors.nvml_agent.board import Board, Readings
 from collectors.nvml_agent.calls import GONE, NOWHERE, Values
+from collectors.nvml_agent.interval import POWERS
 from collectors.nvml_agent.reads import MEDIUM, MIG_FAST, MIG_MEDIUM, SLOW
 from collectors.nvml_agent.truth import FROZEN_REST_S, impossible
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collectors.nvml_agent.driver import Driver
 
 WARNING, CRITICAL = 1, 2
+#: a board holds its limit but for moments; so far above it, the limit is asked again
+SUSPECT = 1.1
 
 
 def read_fast(driver: "Driver", board: Board, readings: Readings) -> int:
@@ -25,7 +28,7 @@ def read_fast(driver: "Driver", board: Board, readings: Readings) -> int:
         sample |= board.read(name, ways) or {}
     for instance in board.instances.values():
         read_fast(driver, instance, MIG_FAST)
-    limit = board.values.get("power_limit", {}).get("power_limit_watts")
+    limit = _limit(board, sample)
     for name, why in impossible(sample, limit):
         reject(board, name, sample[name], why)
     refused = {name for name, _ in impossible(sample, limit)}
@@ -34,6 +37,19 @@ def read_fast(driver: "Driver", board: Board, readings: Readings) -> int:
     board.interval.add(sample)
     codes = set(board.codes.values())
     return 0 if sample or len(codes) != 1 or not codes & (GONE | NOWHERE) else codes.pop()
+
+
+def _limit(board: Board, sample: Values) -> float | None:
+    """Return the limit of the board's power, read anew where it draws more: somebody may have raised it since."""
+    limit = _held_limit(board)
+    if limit is not None and max((sample[name] for name in POWERS if name in sample), default=0.0) > SUSPECT * limit:
+        board.keep("power_limit", board.read("power_limit", MEDIUM["power_limit"]))
+        limit = _held_limit(board)
+    return limit
+
+
+def _held_limit(board: Board) -> float | None:
+    return board.values.get("power_limit", {}).get("power_limit_watts")
 
 
 def _check_energy(driver: "Driver", board: Board, sample: Values, limit: float | None) -> None:

@@ -24,5 +24,7 @@ class Settings:
     #: look up pod and job of the processes
     workload: bool = True
     proc: str = "/proc"
+    #: PCI devices, each with its NUMA node
+    devices: str = "/sys/bus/pci/devices"
     #: one entry per board that the driver has
     nodes: str = "/proc/driver/nvidia/gpus"

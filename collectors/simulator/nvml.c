@@ -77,7 +77,7 @@ int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 int nvmlShutdown(void) {
     if (!references) return UNINITIALIZED;
     references--;
-    return SUCCESS;
+    return injected(ALL_BOARDS, __func__);
 }
 const char *nvmlErrorString(int error) {
     switch (error) {

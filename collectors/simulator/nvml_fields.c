@@ -151,7 +151,10 @@ static double field_value(int gpu, unsigned field, unsigned scope, unsigned *typ
 }
 
 static int read_field(int gpu, field_t *field) {
-    char key[24];
+    char key[32];
+    snprintf(key, sizeof key, "field_%u_error", field->field);
+    int error = injected(gpu, key);
+    if (error) return error;
     snprintf(key, sizeof key, "field_%u", field->field);
     unsigned type;
     double number = said_or(gpu, key, field_value(gpu, field->field, field->scope, &type));

@@ -248,6 +248,7 @@ async def test_hanging_driver_is_a_timeout_then_its_process_is_replaced(
         await site.poll()
     assert site.collector._worker.pid == pid
     monkeypatch.setattr(nvml_process, "SILENCE_S", 0.2)
+    monkeypatch.setattr(nvml_process, "FIRST_SILENCE_S", 0.2)
     with pytest.raises(DeviceTimeoutError):  # killed and started anew, which hangs too
         await site.poll()
     assert site.collector._worker.pid not in (None, pid)

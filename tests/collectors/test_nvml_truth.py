@@ -113,6 +113,29 @@ def test_events_of_the_driver(kind: int, data: int, expected: tuple[str, int, in
     assert fields["text"]
 
 
+@pytest.mark.parametrize(
+    ("xid", "severity", "text"),
+    [
+        (38, 1, "firmware error of the driver"),  # immediate action: ignore
+        (109, 2, "context switch"),  # reset the GPU
+        (136, 2, "training of a link"),
+        (147, 1, "TREX"),  # no fatal case in the catalogue
+        (155, 2, "on purpose"),
+        (156, 2, "retired"),
+        (160, 0, "channel"),
+        (162, 0, "power smoothing"),
+        (165, 1, "power smoothing"),
+        (167, 2, "PCIe"),
+        (41, 1, "copy engine"),
+        (133, 1, "copy engine"),
+    ],
+)
+def test_xid_is_as_bad_as_the_catalogue_has_it(xid: int, severity: int, text: str) -> None:
+    fields = describe({"type": 0x8, "data": xid})[1]
+    assert fields["severity"] == severity
+    assert text in str(fields["text"])
+
+
 def test_recovery_action_is_told_in_words() -> None:
     assert (
         describe({"type": 0x8000, "data": 4})[1]["text"]

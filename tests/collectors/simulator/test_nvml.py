@@ -288,7 +288,7 @@ async def test_without_a_compiler_a_stand_in_gives_the_same_points(
     service = await simulator.start(site.factory, time.time, other)
     monkeypatch.undo()
     assert "no C compiler (cc)" in caplog.text
-    assert service.devices[0].url.endswith("/nvml_python.py")
+    assert service.devices[0].url.endswith("/nvml_python.py?workload=off")
     seen = []
     for device in (*site.service.devices, *service.devices):
         asked = collector.open_collector(target_of(device), None)
