@@ -149,7 +149,7 @@ class Lists:
         wrong: dict[str, str] = {}
         for target in (t for each in self.lists for t in self._found.get(each, ())):
             page = _page(target)
-            if page in pages:
+            if page in pages or _server(page) in pages:
                 continue
             if target.name in names:
                 what = f"{target.name} {target.address}"
@@ -230,11 +230,16 @@ def _name(entry: Entry) -> str:
 
 
 def _page(target: Target) -> tuple[object, ...]:
-    """Return what two targets share that ask for the same page."""
+    """Return what two targets share that ask for the same page; its path is "" where the target looks for it."""
     if target.protocol != "exposition":
         return target.protocol, target.address
     parts = urlsplit(target.address)
-    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], parts.path or "/metrics", parts.query
+    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], parts.path.rstrip("/"), parts.query
+
+
+def _server(page: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the page of a target that looks for the page of this one's server by itself."""
+    return *page[:3], "", ""
 
 
 def check_source(source: DiscoverySettings) -> None:

@@ -44,8 +44,11 @@ authentication, a password alone is a bearer token. Options: `tls` on, insecure;
 Source: Prometheus text format 0.0.4 (`collectors/exposition_text.py`).
 """
 
+import asyncio
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -67,6 +70,11 @@ from collectors.exposition_rows import Table
 from collectors.exposition_text import Page, Parser
 from collectors.profile import Profile
 from storage.config import ConfigError, Problem, parse_duration
+
+#: a longer page is read beside the event loop: other polls must not wait for it. Units: characters
+LONG_PAGE = 2**18
+
+_T = TypeVar("_T")
 
 
 class ExpositionCollector:
@@ -91,6 +99,8 @@ class ExpositionCollector:
         self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
         self._last_slow_ns: int | None = None
         self._urls = possible_urls(target.address, self._match.paths)
+        #: held while a page is read
+        self._reading = threading.Lock()
         #: where the page was found
         self._url: str | None = None if len(self._urls) > 1 else target.address
 
@@ -104,11 +114,11 @@ class ExpositionCollector:
             ProtocolError: another status, a page that is too long or that has none of the profile's metrics.
         """
         if self._url is not None:
-            return self.read(await self._client.get(self._url), time_ns)
+            return await self._read(self._url, time_ns)
         errors = []
         for url in self._urls:
             try:
-                result = self.read(await self._client.get(url), time_ns)
+                result = await self._read(url, time_ns)
             except (DeviceTimeoutError, DeviceRefusedError):
                 raise
             except CollectError as error:
@@ -135,6 +145,18 @@ class ExpositionCollector:
             self._last_slow_ns = time_ns
         result = batch.finish(time_ns)
         return PollResult(result.points, result.missing, (*result.rejected, *page.rejected))
+
+    async def _read(self, url: str, time_ns: int) -> PollResult:
+        text = await self._client.get(url)
+        return await _beside(text, lambda: self._read_alone(text, time_ns))
+
+    def _read_alone(self, text: str, time_ns: int) -> PollResult:
+        if not self._reading.acquire(blocking=False):
+            raise DeviceTimeoutError(f"{_where(self._target)}: the page before it is still being read")
+        try:
+            return self.read(text, time_ns)
+        finally:
+            self._reading.release()
 
     async def aclose(self) -> None:
         """Close the connection; calling it again does nothing."""
@@ -174,7 +196,7 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     try:
         for url in possible_urls(target.address, paths):
             try:
-                return _identify_page(f"{target.name} {url}", await client.get(url), candidates)
+                return await _identify(f"{target.name} {url}", await client.get(url), candidates)
             except (DeviceTimeoutError, DeviceRefusedError):
                 raise
             except CollectError as error:
@@ -182,6 +204,15 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     finally:
         await client.aclose()
     raise _most_telling(errors)
+
+
+async def _beside(text: str, read: Callable[[], _T]) -> _T:
+    """Return what `read` makes of a page, a long one in a thread of its own."""
+    return read() if len(text) < LONG_PAGE else await asyncio.to_thread(read)
+
+
+async def _identify(where: str, text: str, candidates: Sequence[Profile]) -> Profile:
+    return await _beside(text, lambda: _identify_page(where, text, candidates))
 
 
 def _identify_page(where: str, text: str, candidates: Sequence[Profile]) -> Profile:

@@ -150,10 +150,11 @@ def _redirect(where: str, asked: URL, location: str) -> URL:
     Raises:
         ProtocolError: nowhere, to another host, or from https to http.
     """
-    target = asked.join(URL(location)).with_user(None)
-    way = f"{where}: redirects to {str(target)!r}"
+    target = asked.join(URL(location))
     if not location or target.scheme not in ("http", "https"):
         raise ProtocolError(f"{where}: a redirect without a place to go: {location!r}")
+    target = target.with_user(None)
+    way = f"{where}: redirects to {str(target)!r}"
     if target.host != asked.host:
         raise ProtocolError(f"{way}, another host: give the target that URL if it is to be trusted")
     if asked.scheme == "https" and target.scheme == "http":

@@ -51,6 +51,7 @@ SITE, RACK, INVENTORY = "LOCAL", "rack-1", "inventory.csv"
 #: where they have their page. trtllm-serve empties its statistics at each reading of /metrics, so that comes last
 PATHS = ("/v1/metrics", "/prometheus/metrics", "/metrics")
 LOOPBACK = "127.0.0.1"
+_LOOPBACKS = (LOOPBACK, "localhost", "[::1]")
 #: what one page, and what NVML with all its boards may take
 PAGE_TIMEOUT = timedelta(seconds=2)
 NVML_TIMEOUT = timedelta(seconds=15)
@@ -112,6 +113,8 @@ def look_around(
     places = {f"{LOOPBACK}:{port}": who for port, who in ports.items()}
     for endpoint in endpoints:
         places.setdefault(_checked(endpoint), "--look")
+    named = {_home(place) for place in places if "/" in place}
+    places = {place: who for place, who in places.items() if "/" in place or _home(place) not in named}
     return asyncio.run(_look_around(host, library, places, nvml))
 
 
@@ -123,6 +126,12 @@ def _checked(endpoint: str) -> str:
     return urlsplit(parse_target_url(f"http://{place}").address).netloc + (slash + path if path else "")
 
 
+def _home(place: str) -> str:
+    """Return `host:port` of a place, this host's loopback by one name: the same server is not counted twice."""
+    host, _, port = place.partition("/")[0].rpartition(":")
+    return f"{LOOPBACK if host.lower() in _LOOPBACKS else host}:{port}"
+
+
 async def _look_around(host: str, library: Library, places: dict[str, str], nvml: str) -> Surroundings:
     pages = [path for profile in library.of_protocol("exposition") for path in profile.match.get("paths", ())]
     paths = list(dict.fromkeys((*PATHS[:-1], *pages, *PATHS[-1:])))
@@ -132,7 +141,7 @@ async def _look_around(host: str, library: Library, places: dict[str, str], nvml
     )
     found = [answer for answer in answers.values() if isinstance(answer, Found)]
     return Surroundings(
-        found=list(_named_apart(each for each in found if not each.why)),
+        found=list(_named_apart(_once(each for each in found if not each.why))),
         unknown=[each for each in found if each.why],
         missing=[f"{what} ({why})" if why else what for what, why in answers.items() if isinstance(why, str)],
     )
@@ -159,7 +168,7 @@ async def _ask_endpoint(place: str, paths: Sequence[str], library: Library) -> F
         target = Target(place, "exposition", url, timeout=PAGE_TIMEOUT)
         try:
             profile = (await identify(target, library)).profile
-            return Found(_name(profile, place), url, profile, is_local=place.startswith(LOOPBACK))
+            return Found(_name(profile, place), url, profile, is_local=_home(place).startswith(f"{LOOPBACK}:"))
         except UnknownDeviceError as error:
             told = Found(place, url, "", why=str(error).partition("server unknown: ")[2].partition(";")[0])
         except AuthenticationError:
@@ -172,8 +181,19 @@ async def _ask_endpoint(place: str, paths: Sequence[str], library: Library) -> F
 
 
 def _name(profile: str, place: str) -> str:
-    host, _, port = place.partition("/")[0].rpartition(":")
+    host, _, port = _home(place).rpartition(":")
     return f"{profile}-{port}" if host == LOOPBACK else f"{profile}-{host.strip('[]').replace(':', '-')}-{port}"
+
+
+def _once(found: Iterable[Found]) -> Iterator[Found]:
+    """Yield what was found without pages that were found by another name of loopback already."""
+    pages = set[tuple[str, str]]()
+    for each in found:
+        parts = urlsplit(each.url)
+        page = (_home(parts.netloc), parts.path)
+        if page not in pages:
+            pages.add(page)
+            yield each
 
 
 def _named_apart(found: Iterable[Found]) -> Iterator[Found]:

@@ -8,10 +8,12 @@ For metrics pages: they come through programs that cache, scale and restart. (`c
 - Energy that fell counts once the next change goes on from there: Intel's counter drops to some 200 J and comes back.
   A fall to more than half of it is no restart: it is refused until the counter is back, for ten minutes at most.
 - Energy that stands still for a minute under load is broken: refused for ten minutes, so that power is integrated.
+- A board under load of which all values, energy among them, stand still for five minutes is told by an exporter that
+  hangs and repeats its last page: nothing of it is taken until a value moves.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from storage.point import FieldValue, Point
 
@@ -21,6 +23,8 @@ LIMIT_WATTS = 3000.0
 #: load under which an energy counter must move, as a share of the limit
 LOAD_RATIO = 0.1
 FROZEN_S = 60.0
+#: longer than exporters let pass between two renewals of their page
+HANGS_S = 300.0
 REFUSED_S = 600.0
 #: a page may be that old when it is first seen
 RENEWAL_S = 60.0
@@ -55,6 +59,9 @@ class Board:
     heard_s: float
     limit_watts: float | None = None
     counter: Counter | None = None
+    #: what it said last, and since when
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    said_s: float = 0.0
 
 
 class Plausibility:
@@ -89,6 +96,9 @@ class Plausibility:
         board.heard_s = now
         limit = _number(point, "power_limit_watts")
         board.limit_watts = limit if limit else board.limit_watts
+        if why := _hangs(point, board, now):
+            refused.append(f"gpu[gpu={gpu}]: {why}")
+            return replace(point, fields={})
         wrong = dict([*_impossible_power(point, board), *_impossible_energy(point, board, now)])
         refused += [f"gpu.{name}[gpu={gpu}]={point.fields[name]}: {why}" for name, why in wrong.items()]
         if not wrong:
@@ -106,6 +116,17 @@ class Plausibility:
 def _number(point: Point, name: str) -> float | None:
     value = point.fields.get(name)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _hangs(point: Point, board: Board, now: float) -> str:
+    """Return why nothing of a point is taken, or "": an exporter that hangs repeats its last page for ever."""
+    if point.fields != board.fields or now < board.said_s:
+        board.fields, board.said_s = point.fields, now
+    still, power = now - board.said_s, _number(point, "power_watts")
+    load = LOAD_RATIO * (board.limit_watts or LIMIT_WATTS)
+    if still <= HANGS_S or _ENERGY not in point.fields or power is None or power <= load:
+        return ""
+    return f"repeats itself for {still:.0f} s at {power:g} W: the exporter hangs"
 
 
 def _impossible_power(point: Point, board: Board) -> Iterator[tuple[str, str]]:

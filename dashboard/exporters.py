@@ -12,6 +12,8 @@ from dashboard.recent import Names, Recent
 
 #: a source that has been there for less is taken only where no other is known for longer. Units: s
 SETTLED_SECONDS = 60.0
+#: added to the rank of a source without any sample: it comes behind all others
+_UNHEARD = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def choose(raw: Recent, old: Boards | None, now: float) -> Boards:
     present = raw.presence()
     alive = live(present, now)
     known = newest(present) >= oldest(present) + SETTLED_SECONDS
-    rank = exporter_ranks(raw.tags["exporter"].tolist())
+    rank = exporter_ranks(raw.tags["exporter"].tolist()) + _UNHEARD * np.isneginf(newest(present))
     taken = best_of_each(group, rank, alive, known, len(uuids))
     doubled = int((np.bincount(group[alive], minlength=len(uuids)) > 1).sum())
     same_keys = old is not None and len(old.gpu.keys) == len(uuids) and np.array_equal(old.gpu.keys, uuids)

@@ -40,11 +40,25 @@ def gpu_places(site: Site, gpu: Recent, old: Places | None) -> Places:
     present[gpu.series] = True
     hosts = gpu.tags["host"]
     rows = [i for i in range(gpu.count) if present[i] or hosts[i] in expected]
-    rows.sort(key=lambda i: bool(present[i]))  # a board that answers takes the cell of one that is gone
+    doubles = _doubles(np.flatnonzero(present).tolist(), hosts, gpu.tags["gpu_index"])
+    # A board that answers takes the cell of one that is gone; one whose cell another that answers has, a free one.
+    rows.sort(key=lambda i: (bool(present[i]), i in doubles))
     uuids = gpu.keys.to_numpy(dtype=object)
-    told = [[column[i] for i in rows] for column in (uuids, hosts, gpu.tags["rack"], gpu.tags["gpu_index"])]
-    layout = place(site, *told)
+    named, on_host, in_rack = [[column[i] for i in rows] for column in (uuids, hosts, gpu.tags["rack"])]
+    layout = place(site, named, on_host, in_rack, ["" if i in doubles else gpu.tags["gpu_index"][i] for i in rows])
     return _places(site, gpu, layout, uuids)
+
+
+def _doubles(series: Sequence[int], hosts: Names, indexes: Names) -> set[int]:
+    """Return those of the series that have host and index of an earlier one: each vendor counts its boards from 0."""
+    seen: set[tuple[str, str]] = set()
+    doubles = set[int]()
+    for i in series:
+        slot = (hosts[i], indexes[i])
+        if indexes[i] and slot in seen:
+            doubles.add(i)
+        seen.add(slot)
+    return doubles
 
 
 def _places(site: Site, gpu: Recent, layout: Layout, uuids: Names) -> Places:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from dashboard.exporters import choose
-from dashboard.kpis.energy import Prefer, board_energy
+from dashboard.handover import Handover, Part
+from dashboard.kpis.energy import Prefer
 from dashboard.kpis.levels import growth_by_level
-from dashboard.kpis.windows import Samples, changes, last, live, moves, newest, resets
+from dashboard.kpis.windows import live, newest, resets
 from dashboard.recent import Query, Recent, empty, merge
 from dashboard.tables import GPU, INFERENCE
 from dashboard.tokens import input_samples, output_samples, who
@@ -31,8 +31,6 @@ BOARDS = Query(
     fields=("energy_joules_total", "power_watts", "power_limit_watts"),
     where=GPU.where,
 )
-#: a counter that repeats its value at more than every second poll is read where it changes
-_REPEATS = 0.5
 
 
 class WindowError(ValueError):
@@ -142,29 +140,15 @@ class _Boards:
 
 def _boards(store: Store, start: float, end: float, now: float, *, real: bool, prefer: Prefer) -> _Boards:
     """Return the energy of all boards over [start, end], read in parts."""
-    known, joules, again = empty(BOARDS), 0.0, 0
-    told: set[str] = set()
-    reach: list[float] = []
+    known, told, reach = empty(BOARDS), Handover(), list[float]()
     begin, final = start - MARGIN_SECONDS, min(end + AFTER_SECONDS, now)
     while begin < final:
         until = min(begin + PART_SECONDS, final) if begin >= start else min(start + PART_SECONDS, final)
         known = _read(store, BOARDS, known, begin, until, real)
-        gpu = choose(known, None, until).gpu
-        counter, power = gpu.samples("energy_joules_total"), gpu.samples("power_watts")
-        limit, edges = last(gpu.samples("power_limit_watts")), (begin < start, until >= final)
-        energy = board_energy(_stepwise(counter), power, limit, start, end, prefer=prefer, edges=edges)
-        joules += float(energy.joules.sum())
-        again += resets(counter.only(energy.by_counter), start, end)
-        told.update(gpu.keys[energy.covered > 0])
+        gpu = told.read(known, Part(start, end, until, prefer, edges=(begin < start, until >= final)))
         reach = _reach(gpu, now)
         known, begin = _ends(known), until
-    return _Boards(joules, len(told), again, reach)
-
-
-def _stepwise(counter: Samples) -> Samples:
-    """Return the samples; of counters that repeat one reading for long only those where it changed."""
-    slow = np.nan_to_num(moves(counter), nan=1.0) < _REPEATS
-    return changes(counter, slow) if slow.any() else counter
+    return _Boards(told.joules, len(told.boards), told.resets, reach)
 
 
 def _ends(recent: Recent) -> Recent:

@@ -43,8 +43,8 @@ def board_energy(
     counter: Samples,
     power: Samples,
     limit_watts: Floats,
-    start: float,
-    end: float,
+    start: float | Floats,
+    end: float | Floats,
     *,
     prefer: Prefer = "counter",
     edges: Edges = (True, True),
@@ -75,7 +75,7 @@ def board_energy(
     )
 
 
-def _around(counter: Samples, power: Samples, start: float, end: float, edges: Edges) -> Windowed:
+def _around(counter: Samples, power: Samples, start: float | Floats, end: float | Floats, edges: Edges) -> Windowed:
     """Return the integral of power before the counter's first and after its last sample, within [start, end]."""
     nothing = np.zeros(counter.count)
     amount, covered = nothing, nothing

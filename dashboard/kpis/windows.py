@@ -151,10 +151,12 @@ def _restarted(samples: Samples) -> Bools:
     return moved
 
 
-def resets(samples: Samples, start: float, end: float) -> int:
-    """Return how many resets all counters together had within (start, end]."""
+def resets(samples: Samples, start: float | Floats, end: float | Floats) -> int:
+    """Return how many resets all counters together had within (start, end]; both may differ by series."""
     _, again = growth(samples)
-    inside = (samples.times[1:] > start) & (samples.times[1:] <= end) & (samples.series[1:] == samples.series[:-1])
+    times, series = samples.times[1:], samples.series[1:]
+    opens, closes = (edge[series] if isinstance(edge, np.ndarray) else edge for edge in (start, end))
+    inside = (times > opens) & (times <= closes) & (series == samples.series[:-1])
     return int((again & inside).sum())
 
 

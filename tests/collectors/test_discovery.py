@@ -226,6 +226,23 @@ async def test_one_address_is_one_target_and_one_name_is_used_once(
     ]
 
 
+async def test_a_page_that_a_target_without_path_has_found_is_not_polled_twice(tmp_path: Path) -> None:
+    fixed = [
+        Target("trtllm-1", "exposition", "http://10.0.0.1:8000"),
+        Target("nim-1", "exposition", "http://10.0.0.2:8000/"),
+        Target("litellm-1", "exposition", "http://10.0.0.3:4000/metrics/"),
+    ]
+    groups = (
+        group("10.0.0.1:8000", "10.0.0.1:8001", __metrics_path__="/prometheus/metrics"),
+        group("10.0.0.2:8000", __metrics_path__="/v1/metrics"),
+        group("10.0.0.3:4000"),
+    )
+    one = target_list(file_sd=write(tmp_path / "a.json", *groups))
+    lists = Lists([one], fixed)
+    await lists.look(one)
+    assert names(lists.targets()) == ["10.0.0.1:8001/prometheus/metrics"]
+
+
 # http_sd
 
 

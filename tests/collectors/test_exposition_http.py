@@ -160,6 +160,47 @@ async def test_page_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
             await poll(url)
 
 
+async def test_a_long_page_holds_up_no_other_poll() -> None:
+    sent, ended = asyncio.Event(), list[str]()
+    text = TEXT + b"a 1\n" * 3_000_000
+
+    async def long(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(text)
+        await response.write_eof()
+        sent.set()
+        return response
+
+    async def short(_: web.Request) -> web.Response:
+        return web.Response(body=TEXT)
+
+    async def ask(name: str, url: str) -> None:
+        assert one(await poll(url, timeout=timedelta(seconds=60)), "inference", engine="0")
+        ended.append(name)
+
+    async with serve(long) as long_url, serve(short) as short_url:
+        reading = asyncio.create_task(ask("long", long_url))
+        await sent.wait()
+        for _ in range(5):
+            await ask("short", short_url)
+        await reading
+    assert ended == [*["short"] * 5, "long"]
+
+
+async def test_a_page_that_is_still_being_read_is_not_read_a_second_time() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=TEXT + b"a 1\n" * 3_000_000)
+
+    async with serve(answer) as url:
+        collector = exposition.open_collector(target(url, timeout=timedelta(seconds=60)), load_profile("vllm"))
+        results = await asyncio.gather(collector.poll(TIME_NS), collector.poll(TIME_NS), return_exceptions=True)
+        await collector.aclose()
+    (late,) = [result for result in results if isinstance(result, Exception)]
+    assert isinstance(late, DeviceTimeoutError)
+    assert "still being read" in str(late)
+
+
 async def test_login_page_is_no_exposition() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="<html><body>Please log in</body></html>", content_type="text/html")
@@ -251,6 +292,16 @@ async def test_a_redirect_to_nowhere_is_named(location: str) -> None:
 
     async with serve(answer) as url:
         with pytest.raises(ProtocolError, match=r"redirect without a place to go|not HTTP as it should be"):
+            await poll(url)
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "mailto:root"])
+async def test_a_redirect_out_of_the_web_is_named_as_it_stands(location: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    async with serve(answer) as url:
+        with pytest.raises(ProtocolError, match=f"redirect without a place to go: '{location}'"):
             await poll(url)
 
 

@@ -85,6 +85,22 @@ def test_a_path_may_be_named_and_is_asked_alone() -> None:
     assert sorted(asked) == ["/a/metrics", "/b/metrics"]
 
 
+@pytest.mark.parametrize("way", ["127.0.0.1:{}", "127.0.0.1:{}/metrics", "localhost:{}", "localhost:{}/metrics"])
+def test_one_page_is_found_once_however_it_is_named(way: str) -> None:
+    """Its tokens would count twice."""
+    with serving({"/metrics": (200, VLLM)}) as (address, _):
+        port = address.partition(":")[2]
+        around = look_around("host-1", Library(), [way.format(port)], NO_LIBRARY, ports={int(port): "vLLM"})
+    (found,) = around.found
+    assert (found.name, found.is_local) == (f"vllm-{port}", True)
+
+
+def test_a_path_that_is_named_goes_before_the_usual_ones() -> None:
+    with serving({"/metrics": (200, VLLM), "/v1/metrics": (200, VLLM)}) as (address, asked):
+        (found,) = look(address, f"{address}/metrics").found
+    assert (found.url, asked) == (f"http://{address}/metrics", ["/metrics"])
+
+
 def test_an_unknown_page_is_told_and_not_polled() -> None:
     with serving({"/metrics": (200, "zeta_a 1\nzeta_b 2\n")}) as (address, _):
         around = look(address)

@@ -7,6 +7,7 @@ from pages import serve
 from collectors.collector import Target
 from collectors.plausibility import Plausibility
 from collectors.poller import Poller
+from collectors.precedence import Precedence
 from collectors.profile import Library
 from storage.point import Point
 
@@ -117,6 +118,45 @@ def test_a_frozen_counter_under_load_is_not_trusted_for_ten_minutes() -> None:
     # not even when it moves again
     assert [told(second, 9000.0) for second in (100, 400, 660)] == [None, None, None]
     assert [told(second, joules) for second, joules in ((661, 300_000.0), (666, 302_500.0))] == [300_000.0, 302_500.0]
+
+
+def test_a_board_of_which_nothing_moves_under_load_is_told_by_an_exporter_that_hangs() -> None:
+    plausibility = Plausibility()
+
+    def told(second: float, joules: float, **more: float) -> list[str]:
+        kept, _ = plausibility.check([board(second, joules, power_watts=500.0, power_limit_watts=700.0, **more)])
+        return [name for point in kept for name in point.fields]
+
+    rest = ["power_watts", "power_limit_watts", "temperature_celsius"]
+    assert told(0, 1000.0, temperature_celsius=60.0) == [*rest, "energy_joules_total"]
+    # the counter is refused after a minute; the rest after five, for then it is old too
+    assert [told(second, 1000.0, temperature_celsius=60.0) for second in (100, 300, 301, 600)] == [rest, rest, [], []]
+    # power of another instant: the page is renewed
+    assert told(605, 1000.0, temperature_celsius=61.0) == rest
+
+
+async def test_a_source_that_hangs_makes_room_for_another() -> None:
+    async def dcgm(_: web.Request) -> web.Response:
+        rows = 'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{UUID="GPU-1"} 5000\n'
+        return web.Response(text=rows + 'DCGM_FI_DEV_POWER_USAGE{UUID="GPU-1"} 400\n')
+
+    async def telegraf(_: web.Request) -> web.Response:
+        return web.Response(text='nvidia_smi_power_draw{uuid="GPU-1"} 90\n')
+
+    precedence, told = Precedence(), []
+    async with serve(dcgm) as first, serve(telegraf) as second:
+        pages = {"dcgm-1": (first, "dcgm_exporter"), "telegraf-1": (second, "telegraf_nvidia_smi")}
+        pollers = [
+            Poller(Target(name, "exposition", url, profile=profile), Library(), precedence=precedence)
+            for name, (url, profile) in pages.items()
+        ]
+        for at in range(0, 360, 10):
+            points = [point for poller in pollers for point in await poller.poll((START + at) * SECOND)]
+            told.append([p.tags["exporter"] for p in points if p.measurement == "gpu"])
+        for poller in pollers:
+            await poller.aclose()
+    # the page repeats itself up to 300 s; it is waited for up to 330 s, three periods, and then the other speaks
+    assert told == [["dcgm"]] * 31 + [[]] * 3 + [["telegraf"]] * 2
 
 
 def test_a_counter_that_stands_while_the_board_idles_is_fine() -> None:

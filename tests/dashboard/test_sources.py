@@ -63,6 +63,19 @@ def test_when_the_better_source_falls_silent_the_other_takes_its_place(plant: Pl
     assert back.numbers["gpu_board_watts"].value == pytest.approx(4000)
 
 
+def test_boards_of_one_host_with_one_index_are_all_counted(plant: Plant) -> None:
+    """Each vendor counts its boards from 0, and each container the boards that it has."""
+
+    def other(at: float) -> None:
+        tags = {"host": "node-1", "rack": "A01", "gpu": "amd-1", "gpu_index": "0", "vendor": "amd", "exporter": "amd"}
+        plant.put("gpu", tags, {"power_watts": 600.0, "energy_joules_total": 1e6 + 600 * at}, at)
+
+    plant.run(also=other)
+    made = shot(plant)
+    assert made.numbers["gpu_board_watts"].value == pytest.approx(8 * 500 + 600)
+    assert (made.numbers["gpus_total"].value, len(set(made.layout.gpus))) == (9, 9)
+
+
 def test_a_slice_of_a_board_is_no_board(plant: Plant) -> None:
     def mig(at: float) -> None:
         for slice_ in ("1g.10gb/7", "1g.10gb/8"):

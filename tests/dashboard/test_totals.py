@@ -99,6 +99,28 @@ def test_two_sources_of_one_board_are_one_board(site: Plant) -> None:
     assert (found.gpu_board_joules, found.series["gpu"]) == (pytest.approx(36_000), 1)
 
 
+def test_what_a_source_told_before_another_took_over_counts(site: Plant) -> None:
+    for at in every(-400, -200):
+        board(site, at, 1e6 + 500 * at, 500.0)
+    for at in every(-170, 0):
+        board(site, at, 1e6 + 500 * at, 500.0, "dcgm")
+    found = ask(site, -390, -2)
+    # NVML tells of 190 s, dcgm-exporter of 168 s; what went on in the 30 s between them nobody told
+    assert (found.gpu_board_joules, found.resets, found.series["gpu"]) == (pytest.approx(358 * 500), 0, 1)
+
+
+@pytest.mark.parametrize(("begins", "seen"), [(-1470, 1_950), (-2000, 1_980)])
+def test_no_time_is_told_twice_when_a_source_comes_back(site: Plant, begins: int, seen: int) -> None:
+    """The counter of the one that comes back spans the whole of its absence, which the other told."""
+    for at in every(-2000, -1500):
+        board(site, at, 1e7 + 500 * at, 500.0)
+    for at in every(begins, -700 if begins > -2000 else 0):
+        board(site, at, 1e7 + 500 * at, 500.0, "dcgm")
+    for at in every(-695, 0):
+        board(site, at, 1e7 + 500 * at, 500.0)
+    assert ask(site, -1990, -10).gpu_board_joules == pytest.approx(seen * 500)
+
+
 def test_power_stands_in_where_the_counter_is_missing(site: Plant) -> None:
     for at in every(-100, -50):
         board(site, at, 1e6 + 500 * at, 500.0)
@@ -113,6 +135,12 @@ def test_a_counter_that_is_refreshed_every_thirty_seconds_is_exact_between_its_c
         refreshed = at // 30 * 30
         board(site, at, 1e6 + 400 * refreshed, 9_99.0 if at % 30 else 400.0)  # power between refreshes is wrong
     assert ask(site, -200, -60).gpu_board_joules == pytest.approx(140 * 400)
+
+
+def test_a_counter_that_moves_at_every_second_poll_is_exact_between_its_changes(site: Plant) -> None:
+    for at in every(-300, 0):
+        board(site, at, 1e6 + 400 * (at // 10 * 10), 400.0)
+    assert ask(site, -200, -63).gpu_board_joules == pytest.approx(137 * 400)
 
 
 def test_parts_of_a_long_window_meet(site: Plant) -> None:
