@@ -61,8 +61,8 @@ def test_restarts_a_scale_down_and_resets_leave_the_totals_exact(tmp_path: Path)
     assert table.keys() >= {*PROMISED, "idle_gpus", *TOTALS}
     for quantity in TOTALS:
         shown, truth, error, window = table[quantity]
-        # bare boards draw 0.1 % of the energy between the last poll and their reset, at most
-        most = 0.2 if quantity == "total_gpu_board_joules" else 0.1
+        # bare boards draw 0.15 % of the energy between the last poll and their reset, at most
+        most = 0.25 if quantity == "total_gpu_board_joules" else 0.1
         assert float(shown.replace(",", "")) == pytest.approx(float(truth.replace(",", "")), rel=most / 100 + 1e-4)
         assert float(error.rstrip("%")) <= most
         seconds, resets = (int(number) for number in re.findall(r"\d+", window))

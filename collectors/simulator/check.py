@@ -28,10 +28,12 @@ TOTALS = {
     "input_tokens": "final_input_tokens",
     "gpu_board_joules": "gpu_board_joules",
 }
-#: time from when all is seen to the start of the totals' window: start-up is over; from there to the first fault: two polls
+#: time from when all is seen to the start of the totals' window, and from there to the first fault
 EASE_SECONDS, LEAD_SECONDS = 5.0, 10.0
 #: after the last fault: the longest live window, with a poll to spare
 CALM_SECONDS = 65.0
+#: for so long faults are put off until the whole site is seen; then they are brought forward
+HOLD_SECONDS = 3_600.0
 #: how long faults may go on
 FAULTS_SECONDS = 600.0
 IDLE_STATES = frozenset({"parked", "reserved_idle", "unallocated_idle", "stalled"})
@@ -108,10 +110,12 @@ def check(
     Raises:
         CheckError: no readiness within `timeout_seconds`, no answer, or an answer without the parts agreed.
     """
+    faults = [fault for fault in _get(f"{control}/faults")["faults"] if fault["end"] is not None]
+    if faults:
+        _post(f"{control}/faults/delay", {"seconds": HOLD_SECONDS})
     _wait_ready(dashboard, timeout_seconds)
     _wait_covered(dashboard, settle_seconds)
-    faults = [fault for fault in _get(f"{control}/faults")["faults"] if fault["end"] is not None]
-    since = _put_off(faults, dashboard, control) if faults else 0.0
+    since = _let_begin(faults, dashboard, control) if faults else 0.0
     time.sleep(seconds)
     if faults:
         _wait_faults(control)
@@ -130,7 +134,7 @@ def check(
     return rows, all(row.ok for row in rows)
 
 
-def _put_off(faults: list[Mapping[str, Any]], dashboard: str, control: str) -> float:
+def _let_begin(faults: list[Mapping[str, Any]], dashboard: str, control: str) -> float:
     """Return from when on totals are compared (epoch seconds): each series has begun; the first fault comes later.
 
     A live number's window may begin before its youngest series: it fills such gaps in, totals do not.
@@ -139,8 +143,8 @@ def _put_off(faults: list[Mapping[str, Any]], dashboard: str, control: str) -> f
         since = float(_get(f"{dashboard}/api/v1/snapshot")["time"]) + EASE_SECONDS
     except (KeyError, TypeError) as error:
         raise CheckError(f"{dashboard}/api/v1/snapshot: does not say its time: {error!r}") from error
-    early = since + LEAD_SECONDS - min(fault["start"] for fault in faults)
-    _post(f"{control}/faults/delay", {"seconds": max(0.0, early)})
+    planned = min(fault["start"] for fault in faults) + HOLD_SECONDS
+    _post(f"{control}/faults/delay", {"seconds": since + LEAD_SECONDS - planned})
     return since
 
 

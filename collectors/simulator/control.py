@@ -84,8 +84,8 @@ async def _post_fault(factory: Factory, clock: Callable[[], float], request: web
 async def _delay_faults(factory: Factory, clock: Callable[[], float], request: web.Request) -> web.Response:
     body = await _body(request)
     seconds = body.get("seconds") if isinstance(body, dict) and body.keys() == {"seconds"} else None
-    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-        raise ValueError('give {"seconds": ...}, 0 or more')
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise ValueError('give {"seconds": ...}, a number; below 0 they come earlier')
     return web.json_response({"delayed": factory.faults.delay(clock(), seconds)})
 
 

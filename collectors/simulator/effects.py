@@ -22,7 +22,7 @@ SLOW_SECONDS = 2.0
 LOADING, LOADING_SECONDS = "engine_loading", 20.0
 #: how long a draining host works on; it then stands idle for one scrape and this much more
 FINISHING_SECONDS = 3.0
-MARGIN_SECONDS = 3.0
+MARGIN_SECONDS = 6.0
 
 Index = tuple[int, ...]
 

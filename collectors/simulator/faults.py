@@ -103,7 +103,10 @@ class Faults:
         return gone
 
     def delay(self, now: float, seconds: float) -> int:
-        """Put off the faults that have not begun at `now` (epoch seconds) by `seconds`; return how many those are."""
+        """Put off the faults that have not begun at `now` (epoch seconds); return how many those are.
+
+        With `seconds` below 0 they come earlier.
+        """
         later = [fault for fault in self._known if fault.start > now]
         self._known = tuple(_shift(fault, seconds) if fault in later else fault for fault in self._known)
         return len(later)

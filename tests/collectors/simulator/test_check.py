@@ -186,7 +186,7 @@ async def test_totals_over_all_faults_are_compared(site: tuple[Page, str]) -> No
     rows, ok = await run_with_faults(page, control)
     assert ok
     assert page.asked == (NOW + 5, UNTIL + 100)
-    # put off from second 85 to 10 s after the window's start, for the 10 s that it lasts
+    # moved from second 85 to 10 s after the window's start, for the 10 s that it lasts
     assert [(fault.start, fault.end) for fault in page.planned] == [(NOW + 15, NOW + 25)]
     assert rows.keys() == {*EXPECTED, "idle_gpus", *(f"total_{name}" for name in page.off)}
     assert {rows[f"total_{name}"].note for name in page.off} == {"91 s, 3 resets"}
@@ -259,6 +259,6 @@ async def test_says_why_the_truth_is_not_told(site: tuple[Page, str]) -> None:
         await run(page, control)
 
 
-async def test_says_that_nobody_listens() -> None:
+async def test_says_that_nobody_listens(site: tuple[Page, str]) -> None:
     with pytest.raises(CheckError, match=r"127\.0\.0\.1:9/readyz: not ready within 0 s"):
-        await asyncio.to_thread(check, "http://127.0.0.1:9", "http://127.0.0.1:9", seconds=0.0, timeout_seconds=0.0)
+        await asyncio.to_thread(check, "http://127.0.0.1:9", site[1], seconds=0.0, timeout_seconds=0.0)

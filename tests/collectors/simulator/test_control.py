@@ -81,9 +81,12 @@ async def test_faults_to_come_are_put_off(factory: Factory, control: Control) ->
     status, body = await ask("POST", f"{control.url}/faults/delay", json={"seconds": 10})
     assert (status, body) == (200, {"delayed": 1})
     assert [fault.start for fault in factory.faults.known] == [START, START + 15]
-    for wrong in ({"seconds": -1}, {"seconds": "long"}, {"second": 1}, []):
+    await ask("POST", f"{control.url}/faults/delay", json={"seconds": -4})
+    assert [fault.start for fault in factory.faults.known] == [START, START + 11]
+    for wrong in ({"seconds": float("inf")}, {"seconds": "long"}, {"second": 1}, []):
         status, body = await ask("POST", f"{control.url}/faults/delay", json=wrong)
-        assert (status, body) == (400, {"error": 'give {"seconds": ...}, 0 or more'})
+        assert status == 400
+        assert body["error"].startswith('give {"seconds": ...}, a number')
 
 
 @pytest.mark.parametrize(
