@@ -1,6 +1,6 @@
 """Metrics pages for tests: the recorded ones, a server for them, and what collectors make of them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
@@ -12,16 +12,18 @@ from collectors import exposition
 from collectors.collector import PollResult, Target
 from collectors.exposition import ExpositionCollector
 from collectors.profile import Profile, load_profile
-from storage.point import Point
+from storage.point import FieldValue, Point
 
 DATA = Path(__file__).parent / "collectors" / "data" / "expositions"
 TIME_NS = 1_760_000_000 * 10**9
+#: "measurement tag=value ..." without the target's own tags -> fields
+Told = dict[str, dict[str, FieldValue]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def page(name: str) -> str:
-    """Return a recorded page."""
-    return (DATA / f"{name}.prom").read_text()
+    """Return a recorded page by its stem."""
+    return (DATA / f"{name}.prom").read_text("utf-8")
 
 
 def target(url: str = "http://127.0.0.1:1/metrics", **more: Any) -> Target:
@@ -42,6 +44,25 @@ def one(result: PollResult, measurement: str, **tags: str) -> Point:
     found = [p for p in result.points if p.measurement == measurement and tags.items() <= dict(p.tags).items()]
     assert len(found) == 1, found
     return found[0]
+
+
+def told(points: Iterable[Point], measurement: str = "") -> Told:
+    """Return points as text and fields, for comparison with what a person reads off the page."""
+    found: Told = {}
+    for point in points:
+        if point.measurement.startswith(measurement):
+            own = {name: value for name, value in point.tags.items() if value != "engine-1"}
+            key = " ".join([point.measurement, *(f"{name}={value}" for name, value in own.items())])
+            assert key not in found, f"two points of {key}"
+            found[key] = dict(point.fields)
+    return found
+
+
+def exactly(name: str, profile: str) -> Told:
+    """Return what a recorded page tells, and make sure that nothing of it was missing or refused."""
+    result = read(page(name), profile)
+    assert (result.missing, result.rejected) == ((), ())
+    return told(result.points)
 
 
 def profile_of(

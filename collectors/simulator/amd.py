@@ -6,12 +6,13 @@ label `gpu_uuid`; labels without a value are there and empty. Profiler metrics a
 left out.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from collectors.simulator.dcgm import Read
 from collectors.simulator.factory import Factory
+from collectors.simulator.host_gpus import HostGpus, Read
 from collectors.simulator.layout import Host
 from collectors.simulator.state import Floats, Gpus
 from collectors.simulator.vllm import go_float
@@ -99,27 +100,20 @@ class AmdPage:
     """One host's page. Lines are made once per set of GPUs and of what runs on them, then only numbers change."""
 
     def __init__(self, factory: Factory, host: Host) -> None:
-        tenants = {deployment.name: deployment.tenant for deployment in factory.layout.deployments}
         self._factory = factory
         self._host = host
-        self._part = slice(host.gpu_start, host.gpu_start + host.gpu_count)
-        self._workload = host.deployment or host.job
-        self._namespace = tenants.get(host.deployment, "training")
+        self._gpus = HostGpus(factory, host)
         self._lines: tuple[bytes, str] = (b"", "")
 
     def render(self, now: float) -> str:
         """Return the page as it is at `now` (epoch seconds)."""
-        gpus = self._factory.state.gpus
-        alive = np.flatnonzero(~gpus.lost[self._part])
-        assigned, processes = gpus.assigned[self._part], gpus.process_count[self._part]
+        gpus, part, alive = self._gpus.state, self._gpus.part, self._gpus.alive()
+        assigned, processes = gpus.assigned[part], gpus.process_count[part]
         key = alive.tobytes() + assigned.tobytes() + processes.tobytes()
         if self._lines[0] != key:
             self._lines = (key, self._template(alive.tolist(), assigned.tolist(), processes.tolist()))
-        values: list[float] = []
-        for family in FAMILIES:
-            read = np.floor(np.broadcast_to(family.read(gpus, self._part, now), assigned.shape))
-            values += read[alive].tolist()
-        return self._lines[1] % tuple(go_float(value).removesuffix(".0") for value in values)
+        values = self._gpus.values((family.read for family in FAMILIES), now)
+        return self._lines[1] % tuple(go_float(float(math.floor(value))).removesuffix(".0") for value in values)
 
     def _template(self, alive: list[int], assigned: list[bool], processes: list[int]) -> str:
         lines = ["# HELP gpu_nodes_total Number of GPUs in the node", "# TYPE gpu_nodes_total gauge"]
@@ -135,7 +129,7 @@ class AmdPage:
 
     def _labels(self, place: int, assigned: bool, processes: int) -> list[str]:
         host, at = self._host, self._host.gpu_start + place
-        works = assigned and bool(self._workload)
+        works = assigned and bool(self._gpus.workload)
         labels = {
             "card_model": host.gpu_model,
             "container": "main" if works else "",
@@ -150,8 +144,8 @@ class AmdPage:
             "job_partition": "",
             "job_user": "",
             "kfd_process_id": 40_000 + at if processes else "",
-            "namespace": self._namespace if works else "",
-            "pod": f"{self._workload}-{host.name}" if works else "",
+            "namespace": self._gpus.namespace if works else "",
+            "pod": self._gpus.pod if works else "",
             "serial_number": f"69{2_400_000_000 + at}",
         }
         return [f'{name}="{value}"' for name, value in labels.items()]

@@ -4,21 +4,19 @@ Source: NVIDIA/dcgm-exporter, row template of internal/pkg/rendermetrics and etc
 as spelled since May 2026. A GPU that is lost vanishes from the page, as it does from DCGM.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from collectors.simulator.factory import Factory
+from collectors.simulator.host_gpus import HostGpus, Read
 from collectors.simulator.layout import Host
-from collectors.simulator.state import Bools, Floats, Gpus, Ints
+from collectors.simulator.state import Floats, Gpus
 
 DRIVER = "580.95.05"
 #: what the page's rates of PCIe make of a full copy engine. Units: bytes per second
 _PCIE_BYTES_PER_SECOND = 20e9
 _MIB = 2.0**20
-
-Read = Callable[[Gpus, slice, float], Floats | Ints | Bools | float]
 
 
 class Family(NamedTuple):
@@ -114,27 +112,19 @@ class DcgmPage:
     """One host's page. Lines are made once per set of living and assigned GPUs, then only numbers change."""
 
     def __init__(self, factory: Factory, host: Host) -> None:
-        tenants = {deployment.name: deployment.tenant for deployment in factory.layout.deployments}
-        self._factory = factory
+        self._uuids = factory.layout.gpu_uuids[host.gpu_start : host.gpu_start + host.gpu_count]
         self._host = host
-        self._part = slice(host.gpu_start, host.gpu_start + host.gpu_count)
-        self._workload = host.deployment or host.job
-        self._namespace = tenants.get(host.deployment, "training")
+        self._gpus = HostGpus(factory, host)
         self._lines: tuple[bytes, str] = (b"", "")
 
     def render(self, now: float) -> str:
         """Return the page as it is at `now` (epoch seconds)."""
-        gpus = self._factory.state.gpus
-        alive = np.flatnonzero(~gpus.lost[self._part])
-        assigned = gpus.assigned[self._part]
+        alive = self._gpus.alive()
+        assigned = self._gpus.state.assigned[self._gpus.part]
         key = alive.tobytes() + assigned.tobytes()
         if self._lines[0] != key:
             self._lines = (key, self._template(alive.tolist(), assigned.tolist()))
-        values: list[float] = []
-        for family in FAMILIES:
-            read = np.broadcast_to(family.read(gpus, self._part, now), assigned.shape)
-            values += read[alive].tolist()
-        return self._lines[1] % tuple(values)
+        return self._lines[1] % tuple(self._gpus.values((family.read for family in FAMILIES), now))
 
     def _template(self, alive: list[int], assigned: list[bool]) -> str:
         labels = [self._labels(place, assigned[place]) for place in alive]
@@ -148,16 +138,15 @@ class DcgmPage:
         return "\n".join(lines) + "\n"
 
     def _labels(self, place: int, assigned: bool) -> str:
-        layout = self._factory.layout
         labels = {
             "gpu": place,
-            "UUID": layout.gpu_uuids[self._host.gpu_start + place],
+            "UUID": self._uuids[place],
             "pci_bus_id": pci_bus_id(place),
             "device": f"nvidia{place}",
             "modelName": self._host.gpu_model,
             "hostname": self._host.name,
             "DCGM_FI_DRIVER_VERSION": DRIVER,
         }
-        if assigned and self._workload:
-            labels |= {"container": "main", "namespace": self._namespace, "pod": f"{self._workload}-{self._host.name}"}
+        if assigned and self._gpus.workload:
+            labels |= {"container": "main", "namespace": self._gpus.namespace, "pod": self._gpus.pod}
         return ",".join(f'{name}="{value}"' for name, value in labels.items()).replace("%", "%%")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
-from metrics_pages import TIME_NS, exactly, page, read, told
+from pages import TIME_NS, exactly, page, read, told
 
 from collectors.collector import Target, UnknownDeviceError
 from collectors.exposition import ExpositionCollector, identify

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from metrics_pages import exactly, page, read, told
+from pages import exactly, page, read, told
 
 from collectors.profile import load_profile
 from storage.schema import MEASUREMENTS

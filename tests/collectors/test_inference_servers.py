@@ -1,7 +1,7 @@
 """TensorRT-LLM, Triton, TGI, NIM and llama.cpp: each page decodes to exactly the points that a person reads off it."""
 
 import pytest
-from metrics_pages import exactly, page, read, told
+from pages import exactly, page, read, told
 
 # --- TensorRT-LLM and Triton
 

@@ -83,11 +83,11 @@ def test_labels_name_board_partition_and_pod(factory: Factory) -> None:
 def test_gpu_that_is_reset_is_away_and_counts_from_zero(factory: Factory) -> None:
     host = amd_host(factory)
     factory.faults.inject("gpu_reset", f"{host.name}/2", START + 3)
-    factory.advance(START + 22)
-    page = render(factory, START + 22)
+    factory.advance(START + 25)
+    page = render(factory, START + 25)
     assert [sample.labels["gpu_id"] for sample in page["gpu_power_usage"]] == list("0134567")
     assert page["gpu_nodes_total"][0].value == 7
-    # drained for 17 s, away for 5 s
-    factory.advance(START + 26)
-    energy = render(factory, START + 26)["gpu_energy_consumed"][2].value
+    # drained for 20 s, away for 5 s
+    factory.advance(START + 29)
+    energy = render(factory, START + 29)["gpu_energy_consumed"][2].value
     assert energy == pytest.approx(1 * factory.state.gpus.power_watts[host.gpu_start + 2] * 1e6, rel=0.1)

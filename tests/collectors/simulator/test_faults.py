@@ -186,23 +186,23 @@ def test_restarted_engine_is_drained_gone_loading_and_counts_from_zero(factory: 
     assert 0.4 * rate < finishing < 0.6 * rate
     assert factory.state.engines.prompt_tokens.rate[engine] == 0.0
     assert refused == set()
-    for second in range(3, 11):  # idle for one scrape of 5 s and 3 s to spare
+    for second in range(3, 14):  # idle for one scrape of 5 s and 6 s to spare
         factory.advance(START + second)
         assert engine_state(factory, host) == (0.0, 0.0, set())
         assert conditions(factory, host) == {"parked"}
     last = factory.state.engines.output_tokens.base[engine]
     assert last > 1e6
-    for second in range(11, 15):
+    for second in range(14, 18):
         factory.advance(START + second)
         assert engine_state(factory, host) == (0.0, 0.0, {"vllm-node-a01-1"})
         assert conditions(factory, host) == {"reserved_idle"}
-    for second in range(15, 35):
+    for second in range(18, 38):
         factory.advance(START + second)
         assert engine_state(factory, host) == (0.0, 0.0, {"vllm-node-a01-1"})
         assert conditions(factory, host) == {"busy"}
-        assert factory.state.engines.start_time[engine] == START + 15
+        assert factory.state.engines.start_time[engine] == START + 18
         assert factory.state.engines.output_tokens.at(START + second + 0.5)[engine] == 0.0
-    factory.advance(START + 40)
+    factory.advance(START + 43)
     rate, running, refused = engine_state(factory, host)
     assert (refused, running > 0) == (set(), True)
     tokens = factory.state.engines.output_tokens.base[engine]
@@ -255,32 +255,32 @@ def test_a_fault_that_is_cleared_while_it_drains_leaves_the_engine_alone(factory
 
 def test_reloaded_driver_takes_all_gpus_of_a_drained_host_and_their_counters(factory: Factory) -> None:
     factory.faults.inject("driver_reload", "node-a01-1", START)
-    factory.advance(START + 12)  # drained for 11 s, then its engine is stopped and its boards are bare
+    factory.advance(START + 15)  # drained for 14 s, then its engine is stopped and its boards are bare
     assert factory.refused == {"vllm-node-a01-1"}
     assert (factory.state.gpus.power_watts[:8] < 0.13 * factory.state.gpus.power_limit_watts).all()
     assert not factory.state.gpus.lost.any()
-    factory.advance(START + 17)
+    factory.advance(START + 20)
     gpus = factory.state.gpus
     assert np.flatnonzero(gpus.lost).tolist() == list(range(8))
     assert (gpus.power_watts[:8].sum(), gpus.xid.sum()) == (0.0, 0)
-    factory.advance(START + 24)  # away for 6 s
+    factory.advance(START + 27)  # away for 6 s
     gpus = factory.state.gpus
     assert not gpus.lost.any()
     for counters in (gpus.energy_joules, gpus.nvlink_tx_bytes, gpus.throttle_power_seconds):
         assert (counters.base[:8] <= 1.05 * counters.rate[:8]).all()  # one second since they came back
         assert (counters.base[8:] > 1.0).all()
     assert engine_state(factory, "node-a01-1")[2] == {"vllm-node-a01-1"}
-    factory.advance(START + 44)
+    factory.advance(START + 47)
     assert engine_state(factory, "node-a01-1")[0] > 4_000
 
 
 def test_gpu_of_a_training_host_is_reset_alone(factory: Factory) -> None:
     host = factory.layout.hosts[busy_host(factory, "training")]
     factory.faults.inject("gpu_reset", f"{host.name}/5", START)
-    factory.advance(START + 18)
+    factory.advance(START + 21)
     assert np.flatnonzero(factory.state.gpus.lost).tolist() == [host.gpu_start + 5]
     assert conditions(factory, host.name) == {"reserved_idle", "lost"}
-    factory.advance(START + 23)
+    factory.advance(START + 26)
     assert conditions(factory, host.name) == {"busy"}
     assert np.flatnonzero(factory.state.gpus.energy_joules.base < 5_000).tolist() == [host.gpu_start + 5]
     assert factory.faults.known == ()
@@ -289,9 +289,9 @@ def test_gpu_of_a_training_host_is_reset_alone(factory: Factory) -> None:
 def test_draining_takes_longer_where_scrapes_are_rarer() -> None:
     factory = Factory(build_layout(1_032), seed=1, start=START)
     fault = factory.faults.inject("engine_restart", "node-a01-1", START)
-    # 3 s of work, one scrape of 10 s and 3 s to spare, gone for 4 s
-    assert fault.end == START + 20
-    assert factory.faults.inject("scale_down", "node-a01-1", START, 1.0).end == START + 17
+    # 3 s of work, one scrape of 10 s and 6 s to spare, gone for 4 s
+    assert fault.end == START + 23
+    assert factory.faults.inject("scale_down", "node-a01-1", START, 1.0).end == START + 20
 
 
 def test_faults_to_come_are_put_off_and_present_ones_stay(factory: Factory) -> None:

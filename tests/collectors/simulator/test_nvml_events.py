@@ -1,6 +1,5 @@
 """Events and profiling of the simulated NVML, through the real binding in a process of its own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml
@@ -14,19 +13,6 @@ from collectors.simulator.nvml_python import STATE
 
 XID, ALL = pynvml.nvmlEventTypeXidCriticalError, "n.nvmlDeviceGetSupportedEventTypes(h[0])"
 TIMEOUT = "error 10"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    """A folder with the library and 8 boards."""
-    nvml_host(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def ask(host: Path) -> Iterator[Binding]:
-    with binding(host / "libnvidia-ml.so.1") as asked:
-        yield asked
 
 
 def test_xid_is_delivered_once_to_each_set(host: Path, ask: Binding) -> None:

@@ -7,30 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pynvml
 import pytest
-from nvml_scenario import Binding, binding, forbidden_calls, nvml_host, say
+from nvml_scenario import Binding, binding, forbidden_calls, say
 
 POWER_BRAKE = pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown
 HW_THERMAL = pynvml.nvmlClocksEventReasonHwThermalSlowdown
 XID = pynvml.nvmlEventTypeXidCriticalError
 LOST, NOT_SUPPORTED, TIMEOUT = "error 15", "error 3", "error 10"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    """A folder with the library and 8 boards."""
-    nvml_host(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def ask(host: Path) -> Iterator[Binding]:
-    with binding(host / "libnvidia-ml.so.1") as asked:
-        yield asked
 
 
 def test_busy(host: Path, ask: Binding) -> None:
