@@ -11,7 +11,8 @@ from rich.table import Table
 
 from collectors.local import Surroundings
 from storage.lineprotocol import encode
-from storage.point import Point
+from storage.point import FieldValue, Point
+from storage.schema import MEASUREMENTS
 
 
 class Proof(Protocol):
@@ -48,17 +49,45 @@ class Proof(Protocol):
         ...
 
 
+#: from here on digits behind the point say nothing
+_WHOLE = 1e9
+
 Print = Callable[[Console, Sequence[Point]], None]
 
 
 def _print_table(out: Console, points: Sequence[Point]) -> None:
-    table = Table("measurement", "tags", "field", "value")
+    """Print each series under its tags, a field a line; the buckets of a histogram are one line together."""
+    buckets: dict[str, list[str]] = {}
     for point in points:
-        tags = " ".join(f"{k}={v}" for k, v in point.tags.items())
+        head = _head(point)
+        if "le" in point.tags:
+            buckets.setdefault(head, []).append(f"{point.tags['le']}: {_shown(point.fields['count_total'])}")
+            continue
+        out.print(head, highlight=False, soft_wrap=True)
+        lines = Table.grid(padding=(0, 1))
         for name, value in point.fields.items():
-            shown = f"{value:.10g}" if isinstance(value, float) else str(value)
-            table.add_row(point.measurement, escape(tags), name, escape(shown))
-    out.print(table)
+            lines.add_row("   ", name, escape(_shown(value)), _meaning(point.measurement, name, value))
+        out.print(lines)
+    for head, counts in buckets.items():
+        out.print(f"{head}\n    le {', '.join(counts)}", highlight=False, soft_wrap=True)
+
+
+def _head(point: Point) -> str:
+    """Return measurement and tags, without those that are the probe's own and the bound of a bucket."""
+    tags = " ".join(f"{name}={value}" for name, value in point.tags.items() if name not in ("site", "source", "le"))
+    return f"[bold]{point.measurement}[/] {escape(tags)}"
+
+
+def _shown(value: FieldValue) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= _WHOLE else f"{value:.10g}"
+
+
+def _meaning(measurement: str, name: str, value: FieldValue) -> str:
+    """Return the unit of a value, or the word for a state."""
+    field = MEASUREMENTS[measurement].fields[name]
+    return field.states.get(value, "") if isinstance(value, int) and field.states else field.unit.replace("_", " ")
 
 
 def _print_lines(_: Console, points: Sequence[Point]) -> None:

@@ -271,10 +271,21 @@ def test_probe_takes_switches_of_the_protocol(tokenwatt: Tokenwatt, simulated: S
 def test_probe_prints_a_table(simulated: Simulated) -> None:
     answer = run("probe", simulated.target("modbus")["url"])
     assert answer.code == 0
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in answer.out.splitlines() if "│" in line]
-    watts = [row for row in cells if row[0] == "power" and "circuit=total" in row[1] and row[2] == "active_watts"]
-    assert watts
-    assert all(float(row[3]) > 0 for row in watts)
+    blocks = re.split(r"(?m)^(?=\w)", answer.out)
+    whole = [block for block in blocks if block.startswith("power ") and "circuit=total" in block]
+    assert whole
+    for block in whole:
+        fields = {words[0]: words[1:] for line in block.splitlines()[1:] if (words := line.split())}
+        assert float(fields["active_watts"][0]) > 0
+        assert fields["active_watts"][1:] == ["watts"]
+
+
+def test_probe_prints_the_buckets_of_a_histogram_on_one_line(simulated: Simulated) -> None:
+    answer = run("probe", simulated.target("http")["url"])
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("inference_latency") and "metric=ttft" in line)
+    assert re.fullmatch(r"    le (\S+: \d+, ){10,}\+Inf: \d+", lines[at + 1])
 
 
 @pytest.mark.parametrize("scheme", sorted(PROTOCOLS.keys() - {"nvml"}))
