@@ -1,5 +1,6 @@
 """From the samples of a metrics page to the rows of a profile's group (see `collectors/exposition.py`)."""
 
+import math
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -64,6 +65,10 @@ class Table:
             raise ValueError(f"optional: {', '.join(sorted(unknown))} is no point of this group")
         self._blocks: dict[str, _Place | None] = {}
         self._places: dict[tuple[Key, Key], _Place] = {}
+        #: the variables of a row by its label blocks, which repeat from page to page
+        self._rows: dict[tuple[Key, frozenset[str]], dict[str, str]] = {}
+        #: no value below it is blank
+        self._least_blank = min((least for least, _ in self._blanks), default=math.inf)
 
     def metrics(self, *, slow: bool) -> set[str]:
         """Return the metrics that it reads, those of slow points if asked for."""
@@ -71,8 +76,8 @@ class Table:
 
     def read(self, page: Page, batch: Batch, *, slow: bool) -> None:
         """Give the page's readings to the batch, and name what is missing."""
-        if len(self._blocks) > MAX_BLOCKS:
-            self._blocks, self._places = {}, {}
+        if len(self._blocks) > MAX_BLOCKS or len(self._rows) > MAX_BLOCKS:
+            self._blocks, self._places, self._rows = {}, {}, {}
         blocks: dict[Key, set[str]] = {}
         taken: list[tuple[PointSpec, Values | float]] = []
         for asked in (each for each in self._due(slow) if not each.labels):
@@ -122,7 +127,7 @@ class Table:
             if place is None or (term.matchers and not term.takes(self._parser.labels(block))):
                 continue
             blocks.setdefault(place.key, set()).add(block)
-            if not low <= value <= _LARGEST or (self._blanks and self._is_blank(value)):
+            if not low <= value <= _LARGEST or (value >= self._least_blank and self._is_blank(value)):
                 blanks[place] = value
             else:
                 values[place] = combine(values[place], value) if place in values else value
@@ -157,8 +162,11 @@ class Table:
         return self._blocks[block]
 
     def _variables(self, key: Key, blocks: Collection[str]) -> dict[str, str]:
-        row = dict(zip(self._key_labels, key, strict=True))
-        return row | {name: self._agreed(blocks, dialects) for name, dialects in self._also.items()}
+        known = (key, frozenset(blocks))
+        if known not in self._rows:
+            row = dict(zip(self._key_labels, key, strict=True))
+            self._rows[known] = row | {name: self._agreed(blocks, names) for name, names in self._also.items()}
+        return self._rows[known]
 
     def _agreed(self, blocks: Collection[str], labels: Sequence[str]) -> str:
         """Return the label that all samples of a row have or lack, by any of its spellings; "" where they disagree."""

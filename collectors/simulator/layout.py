@@ -176,7 +176,8 @@ class Layout:
     @property
     def scrape_seconds(self) -> float:
         """Return the interval at which exporters, inference servers and NVML are to be read. Units: s."""
-        return 5.0 if self.gpus <= LARGE_GPUS else 10.0
+        # One core reads some 150 pages a second; beside it the simulator and the wall want theirs.
+        return 5.0 if self.gpus <= LARGE_GPUS else 10.0 if self.gpus <= 4 * LARGE_GPUS else 15.0
 
     def server_of(self, host: Host) -> str:
         """Return the device name of the inference server of a serving host: `vllm-node-a01-1`."""
