@@ -30,8 +30,9 @@ TOTALS = {
 }
 #: time from when all is seen to the start of the totals' window, and from there to the first fault
 EASE_SECONDS, LEAD_SECONDS = 5.0, 10.0
-#: after the last fault: the longest live window, with a poll to spare
-CALM_SECONDS = 65.0
+#: after the last fault: the ramp that it ends with, and the longest live window, which ends up to 20 s ago; power that
+#: is read each 10 s follows a ramp to half a percent only
+CALM_SECONDS = 95.0
 #: for so long faults are put off until the whole site is seen; then they are brought forward
 HOLD_SECONDS = 3_600.0
 #: how long faults may go on
