@@ -92,15 +92,26 @@ def run(*arguments: object, seconds: float = 60.0, cwd: Path = ROOT, **variables
 
 
 @contextmanager
-def started(*arguments: object, log: Path, stdin: int = subprocess.DEVNULL, **variables: str) -> Iterator[Running]:
-    """Run `tokenwatt` while the block runs; `log` takes its standard error."""
+def started(
+    *arguments: object,
+    log: Path,
+    stdin: int | None = subprocess.DEVNULL,
+    cwd: Path = ROOT,
+    own_group: bool = False,
+    **variables: str,
+) -> Iterator[Running]:
+    """Run `tokenwatt` while the block runs; `log` takes its standard error.
+
+    `own_group`: in a process group of its own, as a terminal makes one.
+    """
     command = [sys.executable, "-m", "tokenwatt", *map(str, arguments)]
     with (
         log.open("w") as errors,
         subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env=environment(**variables),
+            start_new_session=own_group,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from command import Answer, Running, environment, offspring, run, started
+from command import Answer, Running, offspring, run, started
 from services import free_port, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -46,23 +44,10 @@ def gpu_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 @contextmanager
 def up(folder: Path, *arguments: object) -> Iterator[Running]:
     """Run `tokenwatt up` in a folder, in a process group of its own as a terminal makes one."""
-    command = [sys.executable, "-m", "tokenwatt", "up", "--port", "0", *map(str, arguments)]
+    options = ("up", "--port", "0", *arguments)
     log = folder / "stderr.log"
-    own = environment(TMPDIR=str(folder))
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            command, cwd=folder, env=own, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-        ) as process,
-    ):
-        try:
-            yield Running(process, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with started(*options, log=log, stdin=None, cwd=folder, own_group=True, TMPDIR=str(folder)) as process:
+        yield process
 
 
 def listening(process: Running) -> str:
