@@ -11,10 +11,10 @@ Errors: CollectError            this poll brought nothing; the runtime counts it
 Messages read `cdu-3 10.0.0.7:502: register 40101: illegal address`; foreign text is quoted with %r.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from storage.config import Secret
 from storage.point import Point
@@ -22,6 +22,9 @@ from storage.point import Point
 
 class CollectError(Exception):
     """One poll failed as a whole; the message names device, address, what was asked, what came."""
+
+    #: leave the device alone for at least so long: asking again sooner cannot help. Units: s
+    rest_seconds: float = 0.0
 
 
 class DeviceTimeoutError(CollectError):
@@ -83,6 +86,10 @@ class PollResult:
     missing: Sequence[str] = ()
     #: readings that were refused (sentinel, implausible, malformed): "power.active_watts=-1: blank value"
     rejected: Sequence[str] = ()
+    #: since the collector was opened: requests sent, connections opened anew, counters that began anew
+    requests: int = 0
+    reconnects: int = 0
+    resets: int = 0
 
 
 class Collector(Protocol):
@@ -98,4 +105,32 @@ class Collector(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and child processes; calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class Pushing(Protocol):
+    """A collector that a device tells of changes between polls: a trap, an ON_CHANGE notification."""
+
+    def listen(self, push: Callable[[Sequence[Point]], None]) -> None:
+        """Hand points to `push` as they come, until closed; called once, before the first poll."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """One SNMP notification of a device, of any version (RFC 3584 says how v1 becomes v2)."""
+
+    #: snmpTrapOID: 1.3.6.1.6.3.1.1.5.3 is linkDown
+    name: str
+    #: instance -> value, octet strings as text
+    values: Mapping[str, int | float | str]
+
+
+@runtime_checkable
+class TakesTraps(Protocol):
+    """A collector that understands its device's notifications."""
+
+    def take_trap(self, trap: Trap, time_ns: int) -> Sequence[Point]:
+        """Return what a notification tells, stamped `time_ns`; nothing where it says nothing of use."""
         ...

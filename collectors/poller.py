@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from importlib import import_module
 
 from collectors.collector import (
@@ -16,12 +17,14 @@ from collectors.collector import (
     DeviceTimeoutError,
     MaintenanceError,
     PollResult,
+    Pushing,
     Target,
     UnknownDeviceError,
 )
 from collectors.plausibility import Plausibility
 from collectors.precedence import Precedence
 from collectors.profile import Library, Profile
+from storage.config import parse_duration
 from storage.point import Point
 from storage.schema import MEASUREMENTS
 
@@ -29,6 +32,11 @@ logger = logging.getLogger(__name__)
 
 #: seconds to leave a failing device alone, by number of failures in a row: 1, 2, 4 .. 60
 BACK_OFF_LIMIT_S = 60.0
+
+#: what is kept of an error's text
+ERROR_LENGTH = 300
+
+Push = Callable[[Sequence[Point]], None]
 
 #: values of `device.state`
 OK, PARTIAL, UNREACHABLE, UNAUTHORISED, MALFORMED, UNKNOWN, MAINTENANCE = range(7)
@@ -63,6 +71,12 @@ class Health:
     timeouts: int = 0
     errors: int = 0
     duplicates: int = 0
+    requests: int = 0
+    reconnects: int = 0
+    resets: int = 0
+    missing: int = 0
+    #: what was wrong with the last poll
+    error: str = ""
     failures_in_row: int = 0
     state: int = UNREACHABLE
     poll_seconds: float = 0.0
@@ -80,7 +94,9 @@ class Poller:
         library: Library,
         monotonic: Callable[[], float] = time.monotonic,
         precedence: Precedence | None = None,
+        push: Push = lambda _: None,
     ) -> None:
+        """`push` takes the points that a device tells between polls."""
         self.target = target
         self.health = Health()
         self._library = library
@@ -88,6 +104,7 @@ class Poller:
         #: shared by all targets of a collector; alone, nobody tells of the same GPU
         self._precedence = Precedence() if precedence is None else precedence
         self._plausibility = Plausibility()
+        self._push = push
         self._collector: Collector | None = None
         self._profile = library.profile(target.profile) if target.profile else None
 
@@ -98,13 +115,13 @@ class Poller:
             return [self._health_point(time_ns)]
         points: Sequence[Point] = ()
         try:
-            async with asyncio.timeout(self.target.timeout.total_seconds()):
+            async with asyncio.timeout(self._deadline_s()):
                 result = await self._ask(time_ns)
             result = self._screen(result)
             points = result.points
             self._succeed(result)
         except TimeoutError:
-            self._fail(DeviceTimeoutError(f"{self._where}: no complete answer in {self.target.timeout}"))
+            self._fail(DeviceTimeoutError(f"{self._where}: no complete answer in {self._deadline_s():g} s"))
         except CollectError as error:
             self._fail(error)
         except Exception as error:
@@ -118,6 +135,11 @@ class Poller:
         if self._collector is not None:
             await self._collector.aclose()
 
+    def _deadline_s(self) -> float:
+        """Return how long a poll may take: what the target says, and what its model needs at least. Units: s."""
+        own = parse_duration(self._profile.poll.deadline) if self._profile else timedelta()
+        return max(self.target.timeout, own).total_seconds()
+
     @property
     def _where(self) -> str:
         return f"{self.target.name} {self.target.address}".rstrip()
@@ -128,6 +150,8 @@ class Poller:
                 self._profile = await identify(self.target, self._library)
                 logger.info("%s: recognised as %s", self._where, self._profile.profile)
             self._collector = open_collector(self.target, self._profile)
+            if isinstance(self._collector, Pushing):
+                self._collector.listen(self._push)
         return await self._collector.poll(time_ns)
 
     def _screen(self, result: PollResult) -> PollResult:
@@ -146,6 +170,9 @@ class Poller:
         health.last_success = self._monotonic()
         health.values += sum(len(point.fields) for point in result.points)
         health.rejected += len(result.rejected)
+        health.requests, health.reconnects, health.resets = result.requests, result.reconnects, result.resets
+        health.missing = len(result.missing)
+        health.error = result.missing[0] if result.missing else ""
         health.state = PARTIAL if result.missing else OK
 
     def _fail(self, error: CollectError) -> None:
@@ -156,9 +183,12 @@ class Poller:
         health.errors += 1
         health.timeouts += isinstance(error, DeviceTimeoutError)
         health.state = _state_of(error)
+        health.error = str(error)
         # The first failure costs no poll: a lost datagram is no dead device.
         if health.failures_in_row > 1:
             health.next_try = self._monotonic() + min(BACK_OFF_LIMIT_S, 2.0 ** (health.failures_in_row - 2))
+        if error.rest_seconds:
+            health.next_try = self._monotonic() + error.rest_seconds
 
     def _health_point(self, time_ns: int) -> Point:
         health = self.health
@@ -170,10 +200,16 @@ class Poller:
             "timeouts_total": health.timeouts,
             "errors_total": health.errors,
             "duplicates_total": health.duplicates,
+            "requests_total": health.requests,
+            "reconnects_total": health.reconnects,
+            "counter_resets_total": health.resets,
+            "missing_values": health.missing,
             "state": health.state,
         }
         if health.last_success is not None:
             fields["last_success_age_seconds"] = self._monotonic() - health.last_success
+        if health.error:
+            fields["error"] = health.error[:ERROR_LENGTH]
         profile = self._profile.profile if self._profile else ""
         tags = {**self.target.tags, "device": self.target.name, "protocol": self.target.protocol, "profile": profile}
         return Point("device", {k: tags[k] for k in MEASUREMENTS["device"].tags if tags.get(k)}, fields, time_ns)

@@ -48,6 +48,8 @@ class PointSpec(_Strict):
     unit: str | None = None
     #: raw values that mean "no value", before scaling
     null_if: tuple[Raw, ...] = ()
+    #: bits of a counter that wraps before 64: it goes on where it wrapped, and is told apart from one that was reset
+    wrap: Literal[32] | None = None
     #: plausible range in `unit`, after scaling
     min: float | None = None
     max: float | None = None
@@ -103,8 +105,10 @@ class Poll(_Strict):
 
     fast: str = "10s"
     slow: str = "300s"
+    #: time that a poll of this model may take at least; a target's shorter timeout is raised to it
+    deadline: str = "0s"
 
-    @field_validator("fast", "slow")
+    @field_validator("fast", "slow", "deadline")
     @classmethod
     def _duration(cls, value: str) -> str:
         parse_duration(value)

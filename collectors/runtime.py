@@ -107,7 +107,7 @@ class Runtime:
         scheduler.add_job(job, "interval", seconds=interval.total_seconds(), start_date=start, id=name)
 
     def _poller(self, target: Target) -> Poller:
-        return Poller(target, self._fleet.library, precedence=self._precedence)
+        return Poller(target, self._fleet.library, precedence=self._precedence, push=self._take_pushed)
 
     def _add_poller(self, scheduler: AsyncIOScheduler, poller: Poller) -> None:
         self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
@@ -173,6 +173,9 @@ class Runtime:
             return
         finally:
             self._running.pop(task, None)
+
+    def _take_pushed(self, points: Sequence[Point]) -> None:
+        self._give(place(points, self._fleet.places))
 
     def _give(self, points: Sequence[Point]) -> None:
         self._written += len(points)

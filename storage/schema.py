@@ -167,6 +167,9 @@ cpu_ratio                       gauge   0..1        CPU in use
 memory_used_bytes               gauge   0..1e13     memory in use
 memory_total_bytes              gauge   0..1e13     memory installed
 agent_state                     state   0=ok,1=partial,2=agent_missing,3=unreachable  how much of it answers
+map_state                       state   0=fresh,1=stale  the port map of its telemetry process against that of its database
+counter_refresh_seconds         gauge   0..600      time between two refreshes of its counters, as seen
+clock_skew_seconds              gauge   -1e6..1e6   its clock minus ours
 version                         text    -           network operating system and version
 hwsku                           text    -           hardware model as SONiC names it
 
@@ -190,13 +193,21 @@ flaps_total                     counter 0..         times the link went down
 fec_corrected_total             counter 0..         FEC codewords corrected
 fec_uncorrected_total           counter 0..         FEC codewords beyond repair
 fec_symbol_errors_total         counter 0..         FEC symbol errors
-fec_pre_ber                     gauge   0..1        bit error ratio before FEC
+fec_corrected_bits_total        counter 0..         bits that FEC corrected
+fec_pre_ber                     gauge   0..1        bit error ratio before FEC, as the switch works it out
+fec_post_ber                    gauge   0..1        bit error ratio after FEC, as the switch estimates it
+fec_max_symbols                 gauge   0..64       most symbol errors in one codeword since the switch's last look
+lanes                           gauge   1..32       electrical lanes
+rx_buffer_drops_total           counter 0..         packets dropped on the way in for want of buffer
+tx_buffer_drops_total           counter 0..         packets dropped on the way out for want of buffer
+last_down_time_seconds          gauge   1e9..1e11   epoch time at which the link last went down
 counter_age_seconds             gauge   0..         age of the switch's own counter cache
 
 = pfc: interface priority: Priority flow control of one priority of a port
 rx_frames_total                 counter 0..         PFC frames received
 tx_frames_total                 counter 0..         PFC frames sent
-rx_pause_seconds_total          counter 0..         time for which the peer told us to pause
+rx_pause_seconds_total          counter 0..         time for which the peer told us to pause, as the switch measures it
+rx_pause_estimated_seconds_total counter 0..        the same as the switch estimates it
 watchdog_detected_total         counter 0..         storms that the PFC watchdog saw begin
 watchdog_restored_total         counter 0..         storms that the PFC watchdog saw end
 watchdog_stormed                state   0=operational,1=stormed  the PFC watchdog holds the queue
@@ -205,10 +216,24 @@ watchdog_stormed                state   0=operational,1=stormed  the PFC watchdo
 packets_total                   counter 0..         packets sent
 bytes_total                     counter 0..         bytes sent
 dropped_packets_total           counter 0..         packets dropped
+dropped_bytes_total             counter 0..         bytes dropped
 ecn_marked_packets_total        counter 0..         packets marked with congestion experienced
+ecn_marked_bytes_total          counter 0..         bytes marked with congestion experienced
 wred_dropped_packets_total      counter 0..         packets dropped by WRED
 watermark_bytes                 gauge   0..1e12     highest fill since the last reading
 occupancy_bytes                 gauge   0..1e12     fill now
+
+= priority_group: interface priority: One ingress priority group of a port
+shared_watermark_bytes          gauge   0..1e12     highest fill of the shared buffer since the last clearing
+xoff_watermark_bytes            gauge   0..1e12     highest fill of the headroom since the last clearing
+dropped_packets_total           counter 0..         packets dropped
+
+= lag_member: interface lag: A port's membership in a link aggregation group
+selected                        state   0=no,1=yes  the port carries its share
+
+= switch_event: interface kind: Something that happened to a switch or a port; kind: reset, link, storm, flap, map, agent
+severity                        state   0=info,1=warning,2=critical  how bad it is
+text                            text    -           what happened
 
 = transceiver: interface lane: Optics of a port; lane: number, or - for the module
 temperature_celsius             gauge   -40..130    module temperature
@@ -217,6 +242,15 @@ rx_power_watts                  gauge   0..1        optical power received
 tx_power_watts                  gauge   0..1        optical power sent
 bias_amperes                    gauge   0..1        laser bias current
 rx_dark                         state   0=light,1=dark  no light arrives
+rx_power_low_watts              gauge   0..1        the module's own alarm limit for power received, low
+rx_power_high_watts             gauge   0..1        the same, high
+tx_power_low_watts              gauge   0..1        the module's own alarm limit for power sent, low
+tx_power_high_watts             gauge   0..1        the same, high
+bias_high_amperes               gauge   0..1        the module's own alarm limit for bias current
+temperature_high_celsius        gauge   -40..130    the module's own alarm limit for temperature
+pre_fec_ber                     gauge   0..1        bit error ratio before FEC on the media side of the lane
+model                           text    -           vendor and part number
+serial                          text    -           serial number
 
 = power: kind scope circuit side phase feed: Electrical readings; kind: rack_pdu, power_shelf, psu, rectifier, meter, switch, node, rack; scope: node, rack, it, facility; circuit total is the whole device; side: input, output
 active_watts                    gauge   0..1e9      active power
@@ -271,7 +305,7 @@ ph                              gauge   0..14       acidity
 conductivity_siemens_per_meter  gauge   0..10       conductivity
 turbidity_ntu                   gauge   0..4000     turbidity
 
-= leak: detector level: Leak detection; level: tray, rack, hall
+= leak: detector level: Leak detection; level: tray, switch, rack, hall
 state                           state   0=normal,1=warning,2=critical,3=sensor_fault  what the detector says
 
 = environment: point: Air in rack or hall
@@ -287,11 +321,12 @@ state                           state   0=normal,1=warning,2=critical,3=off  hea
 = alarm_bits: bit: Alarm words of a device, one row per bit
 active                          state   0=clear,1=active  the device raises it
 
-= inventory: kind id parent relation model scope: What belongs to the site; kind: site, row, rack, host, shelf, pdu, cdu, switch, meter, engine; relation: contains, feeds, cools, uplinks
+= inventory: kind id parent relation model scope interface: What belongs to the site; kind: site, row, rack, host, shelf, pdu, cdu, switch, meter, engine, link; relation: contains, feeds, cools, uplinks, links; interface: the parent's port of a link
 present                         state   0=removed,1=present  the relation holds
 expected_count                  gauge   0..1e6      parts expected in it: GPUs of a host
 rated_watts                     gauge   0..1e9      rated power
 rated_flow_liters_per_second    gauge   0..1000     rated flow
+neighbor_interface              text    -           the other end's port of a link, as the neighbour tells it by LLDP
 
 = device: protocol profile: Each poll of a device
 up                              state   0=down,1=up  the poll brought something
@@ -302,6 +337,11 @@ values_rejected_total           counter 0..         values refused: blank, malfo
 timeouts_total                  counter 0..         polls without an answer in time
 errors_total                    counter 0..         polls that failed, late ones included
 duplicates_total                counter 0..         points dropped because a better source tells of the same GPU
+requests_total                  counter 0..         requests sent: PDUs of SNMP, rounds of gNMI
+reconnects_total                counter 0..         connections opened anew after one was lost
+counter_resets_total            counter 0..         counters that began anew
+missing_values                  gauge   0..1e9      readings that the last poll asked for and did not get
+error                           text    -           what was wrong with the last poll; absent where nothing was
 state                           state   0=ok,1=partial,2=unreachable,3=unauthorised,4=malformed,5=unknown,6=maintenance  how the last poll ended
 
 = collector: collector: A collecting process, about itself
