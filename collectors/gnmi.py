@@ -21,79 +21,19 @@ Source: sonic-net/sonic-gnmi `sonic_data_client/virtual_db.go`; sonic-net/sonic-
 """
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from pydantic import Field, ValidationError
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, ProtocolError, Target
 from collectors.decode import Batch
 from collectors.gnmi_client import Answers, GnmiClient, GnmiStream, PollRefusedError
-from collectors.profile import Group, PointSpec, Profile, Raw
-from collectors.row_rules import Patterns, Rule, Strict, make_variables, matches
-from storage.config import ConfigError, Problem, parse_duration
+from collectors.gnmi_rows import Ports, add_all, read_groups
+from collectors.profile import Profile
+from storage.config import parse_duration
 
 #: where SONiC keeps the names of its ports
 PORT_DATABASE, PORT_TABLE = "APPL_DB", "PORT_TABLE"
-
-_NO_VALUE = frozenset({"", "n/a", "none", "null", "inf", "+inf", "-inf", "nan"})
-_INTEGER = re.compile(r"[+-]?\d+")
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-#: the variables of a row, and its object
-_RowFields = tuple[dict[str, str], Mapping[str, Any]]
-
-
-class Each(Strict):
-    """The rows of one group: the value of `each`."""
-
-    target: str
-    path: str
-    names: tuple[str, ...] = Field((), alias="as")
-    set: Mapping[str, tuple[Rule, ...]] = Field(default_factory=dict)
-    where: Mapping[str, Patterns] = Field(default_factory=dict)
-
-    def rows(self, answer: object, ports: "Ports") -> Iterator[_RowFields]:
-        """Yield the variables and the object of each row."""
-        if not isinstance(answer, Mapping):
-            return
-        if not self.names:
-            yield {}, answer
-            return
-        for key, fields in answer.items():
-            parts = key.rsplit(":", len(self.names) - 1)
-            if len(parts) == len(self.names) and isinstance(fields, Mapping):
-                row = make_variables(self.set, ports.rename(dict(zip(self.names, parts, strict=True))))
-                if matches(row, self.where):
-                    yield row, fields
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """SONiC's names of the ports and their aliases."""
-
-    names: Mapping[str, str]
-    aliases: Mapping[str, str]
-
-    @classmethod
-    def read(cls, table: object) -> "Ports":
-        """Read PORT_TABLE; what is no port, or has no alias, is left out."""
-        found = {
-            name: str(fields["alias"])
-            for name, fields in (table.items() if isinstance(table, Mapping) else ())
-            if isinstance(fields, Mapping) and fields.get("alias")
-        }
-        return cls({alias: name for name, alias in found.items()}, found)
-
-    def rename(self, row: dict[str, str]) -> dict[str, str]:
-        """Return the row with its port under SONiC's name, and its alias where it has one."""
-        if "port" in row:
-            row["port"] = self.names.get(row["port"], row["port"])
-            row["alias"] = self.aliases.get(row["port"], "")
-        return row
 
 
 @dataclass(slots=True)
@@ -118,7 +58,7 @@ class GnmiCollector:
         self._target = target
         self._profile = profile
         self._client = GnmiClient(target)
-        self._groups = _read_groups(profile)
+        self._groups = read_groups(profile)
         self._sources = self._plan()
         self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
         self._last_slow_ns: int | None = None
@@ -205,7 +145,7 @@ class GnmiCollector:
             if specs and not rows:
                 batch.miss(f"{specs[0].to}: {each.target} {each.path} has no rows")
             for spec in specs:
-                _add_all(group, spec, rows, batch)
+                add_all(group, spec, rows, batch)
 
     def _plan(self) -> list[_Source]:
         """Return one source per database: never two streams on one; the ports' names ride with their database."""
@@ -252,42 +192,3 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
             return profile
     names = ", ".join(profile.profile for profile in candidates)
     raise CollectError(f"{client.where}: Capabilities lists {', '.join(models) or 'no models'}: none of {names} fits")
-
-
-def parse_leaf(leaf: object) -> Raw | None:
-    """Return a leaf as a number where its text is one, exact beyond 2^53, as text otherwise; None for "no value"."""
-    if isinstance(leaf, bool | int | float):
-        return leaf
-    if not isinstance(leaf, str) or leaf.strip().lower() in _NO_VALUE:
-        return None
-    text = leaf.strip()
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _DECIMAL.fullmatch(text) else text
-
-
-def _add_all(group: Group, spec: PointSpec, rows: Sequence[_RowFields], batch: Batch) -> None:
-    silent = []
-    for row, fields in rows:
-        value = next((leaf for name in spec.addresses if (leaf := parse_leaf(fields.get(name))) is not None), None)
-        if value is None:
-            silent.append(row)
-        else:
-            batch.add(group, spec, value, row)
-    for row in silent[:1]:
-        what = f"{spec.to}: no {' or '.join(spec.addresses)} in {len(silent)} of {len(rows)} rows"
-        batch.miss(f"{what} ({' '.join(row.values())})", group, spec, row)
-
-
-def _read_groups(profile: Profile) -> list[tuple[Group, Each]]:
-    groups, problems = [], []
-    for number, group in enumerate(profile.groups):
-        try:
-            groups.append((group, Each.model_validate(dict(group.each))))
-        except ValidationError as error:
-            for found in error.errors():
-                place = ".".join(map(str, found["loc"]))
-                problems.append(Problem(profile.profile, 0, f"groups[{number}].each.{place}", found["msg"]))
-    if problems:
-        raise ConfigError(problems)
-    return groups

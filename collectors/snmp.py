@@ -27,62 +27,22 @@ Source: RFC 3418 (system group), RFC 2863 (IF-MIB); facts of SONiC's agent: soni
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-from pydantic import ValidationError
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, ProtocolError, Target
 from collectors.decode import Batch
-from collectors.profile import Group, PointSpec, Profile
+from collectors.profile import PointSpec, Profile
 from collectors.row_rules import Row
 from collectors.snmp_client import SnmpClient, Value
 from collectors.snmp_rows import Each
-from storage.config import ConfigError, Problem, parse_duration
+from collectors.snmp_tables import AGENT, Address, Table, first_value, read_groups
+from storage.config import parse_duration
 
 SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
-#: the address that is not on the wire
-AGENT = "agent"
 
 #: how many rows a line about missing instances names
 NAMED_ROWS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """One `at`: where its instances are and what of their text counts."""
-
-    oid: str
-    pattern: re.Pattern[str] | None
-
-    def instance(self, row: Row | None) -> str:
-        if row is None:
-            return self.oid
-        return self.oid.format(**row) if "{" in self.oid else f"{self.oid}.{row['index']}"
-
-    def value(self, raw: Value) -> Value | None:
-        if self.pattern is None:
-            return raw
-        found = self.pattern.search(str(raw))
-        return found[1] if found else None
-
-
-@dataclass(slots=True)
-class _Table:
-    """One group of the profile and the rows found for it."""
-
-    group: Group
-    each: Each
-    addresses: Sequence[tuple[PointSpec, tuple[_Address, ...]]]
-    rows: list[Row] = field(default_factory=list)
-
-    def due(self, slow: bool) -> list[tuple[PointSpec, tuple[_Address, ...]]]:
-        return [(spec, found) for spec, found in self.addresses if slow or spec.every == "fast"]
-
-    def wanted(self) -> Sequence[Row | None]:
-        """Return the rows to read: the one of scalars has no variables."""
-        return self.rows if self.each.columns else [None]
 
 
 class SnmpCollector:
@@ -98,7 +58,7 @@ class SnmpCollector:
         self._target = target
         self._profile = profile
         self._client = SnmpClient(target)
-        self._tables = _read_groups(profile)
+        self._tables = read_groups(profile)
         self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
         self._last_slow_ns: int | None = None
         self._uptime = 0
@@ -106,9 +66,9 @@ class SnmpCollector:
         #: columns walked for the present search: a search that a deadline cut goes on with the next poll
         self._walked: dict[str, Mapping[str, Value]] = {}
         #: addresses that answered since start, that did not in this slow period, and that were told to be missing
-        self._seen: set[_Address] = set()
-        self._absent: set[_Address] = set()
-        self._told: set[_Address] = set()
+        self._seen: set[Address] = set()
+        self._absent: set[Address] = set()
+        self._told: set[Address] = set()
 
     async def poll(self, time_ns: int) -> PollResult:
         """Read scalars, then the tables' instances; return their points stamped `time_ns`.
@@ -185,7 +145,7 @@ class SnmpCollector:
         values = await self._client.get(list(left))
         return cells | {left[oid]: value for oid, value in values.items() if oid in left}
 
-    def _candidates(self, addresses: tuple[_Address, ...]) -> list[_Address]:
+    def _candidates(self, addresses: tuple[Address, ...]) -> list[Address]:
         """Return the addresses to try, in order: none behind one that is known to answer, none known to be absent."""
         tried = []
         for address in addresses:
@@ -221,7 +181,7 @@ class SnmpCollector:
             return 2
         return 0 if answered == asked else 1 if answered else 2
 
-    def _decode(self, table: _Table, values: Mapping[str, Value], slow: bool, batch: Batch) -> None:
+    def _decode(self, table: Table, values: Mapping[str, Value], slow: bool, batch: Batch) -> None:
         if table.each.columns and not table.rows:
             batch.miss(f"{table.group.points[0].to}: no rows at {', '.join(table.each.columns)}")
         rows = [row for row in table.wanted() if row is None or self._is_alive(table.each, row, values, batch)]
@@ -229,7 +189,7 @@ class SnmpCollector:
             candidates = self._candidates(addresses)
             silent = []
             for row in rows:
-                value = _first(candidates, row, values, self._seen)
+                value = first_value(candidates, row, values, self._seen)
                 if value is None:
                     silent.append("" if row is None else row["index"])
                 else:
@@ -247,7 +207,7 @@ class SnmpCollector:
         return True
 
     def _note_silence(
-        self, spec: PointSpec, candidates: Sequence[_Address], silent: list[str], rows: int, batch: Batch
+        self, spec: PointSpec, candidates: Sequence[Address], silent: list[str], rows: int, batch: Batch
     ) -> None:
         """Report missing instances; an address that never answered is told once and left alone for a while."""
         never = [address for address in candidates if address not in self._seen]
@@ -301,48 +261,6 @@ def _score(profile: Profile, descr: str, object_id: str) -> tuple[int, int]:
     if pattern and not re.search(pattern, descr):
         return (0, 0)
     return (1 if pattern else 0, len(prefix.split(".")) if prefix else 0)
-
-
-def _read_groups(profile: Profile) -> list[_Table]:
-    tables, problems = [], []
-    for number, group in enumerate(profile.groups):
-        key = f"groups[{number}]"
-        try:
-            each = Each.model_validate(dict(group.each))
-            addresses = [(spec, tuple(map(_read_address, spec.addresses))) for spec in group.points]
-            tables.append(_Table(group, each, addresses))
-        except ValidationError as error:
-            for found in error.errors():
-                place = ".".join(map(str, found["loc"]))
-                problems.append(Problem(profile.profile, 0, f"{key}.each.{place}", found["msg"]))
-        except (ValueError, re.error) as error:
-            problems.append(Problem(profile.profile, 0, key, str(error), "at: an OID, or `OID /regex/`"))
-    if problems:
-        raise ConfigError(problems)
-    return tables
-
-
-def _read_address(text: str) -> _Address:
-    oid, _, pattern = text.partition(" ")
-    if text != AGENT and not re.fullmatch(r"[0-9]+(\.([0-9]+|\{\w+\}))+", oid):
-        raise ValueError(f"{text!r} does not begin with an OID")
-    if not pattern:
-        return _Address(oid, None)
-    if not re.fullmatch(r"/.+/", pattern):
-        raise ValueError(f"{text!r}: the pattern stands between slashes")
-    return _Address(oid, re.compile(pattern[1:-1], re.DOTALL))
-
-
-def _first(
-    candidates: Sequence[_Address], row: Row | None, values: Mapping[str, Value], seen: set[_Address]
-) -> Value | None:
-    """Return the value of the first address that answered for this row, and remember that it did."""
-    for address in candidates:
-        raw = values.get(address.instance(row))
-        if raw is not None:
-            seen.add(address)
-            return address.value(raw)
-    return None
 
 
 def _numeric(index: str) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from pygnmi.spec.v080 import gnmi_pb2
 
 from collectors import gnmi
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target
-from collectors.gnmi import Ports, parse_leaf
 from collectors.gnmi_client import make_path
+from collectors.gnmi_rows import Ports, parse_leaf
 from collectors.profile import Group, PointSpec, Profile, load_profile
 from storage.config import ConfigError
 

@@ -1,0 +1,105 @@
+"""The tables of an SNMP profile: which instances a poll asks for and what of their text counts.
+
+How a profile writes them stands in `collectors/snmp.py`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from collectors.profile import Group, PointSpec, Profile
+from collectors.row_rules import Row
+from collectors.snmp_client import Value
+from collectors.snmp_rows import Each
+from storage.config import ConfigError, Problem
+
+#: the address that is not on the wire
+AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One `at`: where its instances are and what of their text counts."""
+
+    oid: str
+    pattern: re.Pattern[str] | None
+
+    def instance(self, row: Row | None) -> str:
+        """Return the OID to ask for in this row."""
+        if row is None:
+            return self.oid
+        return self.oid.format(**row) if "{" in self.oid else f"{self.oid}.{row['index']}"
+
+    def value(self, raw: Value) -> Value | None:
+        """Return what counts of an answer."""
+        if self.pattern is None:
+            return raw
+        found = self.pattern.search(str(raw))
+        return found[1] if found else None
+
+
+@dataclass(slots=True)
+class Table:
+    """One group of the profile and the rows found for it."""
+
+    group: Group
+    each: Each
+    addresses: Sequence[tuple[PointSpec, tuple[Address, ...]]]
+    rows: list[Row] = field(default_factory=list)
+
+    def due(self, slow: bool) -> list[tuple[PointSpec, tuple[Address, ...]]]:
+        """Return the points of this poll, each with its addresses."""
+        return [(spec, found) for spec, found in self.addresses if slow or spec.every == "fast"]
+
+    def wanted(self) -> Sequence[Row | None]:
+        """Return the rows to read: the one of scalars has no variables."""
+        return self.rows if self.each.columns else [None]
+
+
+def read_groups(profile: Profile) -> list[Table]:
+    """Return the tables of a profile.
+
+    Raises:
+        ConfigError: a group that SNMP does not understand.
+    """
+    tables, problems = [], []
+    for number, group in enumerate(profile.groups):
+        key = f"groups[{number}]"
+        try:
+            each = Each.model_validate(dict(group.each))
+            addresses = [(spec, tuple(map(_read_address, spec.addresses))) for spec in group.points]
+            tables.append(Table(group, each, addresses))
+        except ValidationError as error:
+            for found in error.errors():
+                place = ".".join(map(str, found["loc"]))
+                problems.append(Problem(profile.profile, 0, f"{key}.each.{place}", found["msg"]))
+        except (ValueError, re.error) as error:
+            problems.append(Problem(profile.profile, 0, key, str(error), "at: an OID, or `OID /regex/`"))
+    if problems:
+        raise ConfigError(problems)
+    return tables
+
+
+def _read_address(text: str) -> Address:
+    oid, _, pattern = text.partition(" ")
+    if text != AGENT and not re.fullmatch(r"[0-9]+(\.([0-9]+|\{\w+\}))+", oid):
+        raise ValueError(f"{text!r} does not begin with an OID")
+    if not pattern:
+        return Address(oid, None)
+    if not re.fullmatch(r"/.+/", pattern):
+        raise ValueError(f"{text!r}: the pattern stands between slashes")
+    return Address(oid, re.compile(pattern[1:-1], re.DOTALL))
+
+
+def first_value(
+    candidates: Sequence[Address], row: Row | None, values: Mapping[str, Value], seen: set[Address]
+) -> Value | None:
+    """Return the value of the first address that answered for this row, and remember that it did."""
+    for address in candidates:
+        raw = values.get(address.instance(row))
+        if raw is not None:
+            seen.add(address)
+            return address.value(raw)
+    return None
