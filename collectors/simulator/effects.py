@@ -14,6 +14,14 @@ import numpy as np
 
 from collectors.simulator.layout import Layout
 from collectors.simulator.state import Bools, Ints
+from collectors.simulator.switch_faults import (
+    SWITCH_KINDS,
+    FabricEffects,
+    Index,
+    SwitchKind,
+    list_switch_objects,
+    no_fabric_effects,
+)
 from collectors.simulator.workload import Mode
 
 #: how late a device_slow device answers
@@ -23,8 +31,6 @@ LOADING, LOADING_SECONDS = "engine_loading", 20.0
 #: how long a draining host works on; it then stands idle for one scrape and this much more
 FINISHING_SECONDS = 3.0
 MARGIN_SECONDS = 6.0
-
-Index = tuple[int, ...]
 
 
 class Stage(IntEnum):
@@ -45,7 +51,7 @@ class Effects:
     #: being reset: gone for a while and back with counters at zero
     gpu_away: Bools
     throttled: Bools
-    stormed: Bools
+    fabric: FabricEffects
     slowed_hosts: Bools
     #: ending their last requests
     draining: Bools
@@ -144,11 +150,17 @@ def _throttle(effects: Effects, name: str, at: Index) -> None:
     effects.throttled[at] = True
 
 
-def _storm(effects: Effects, name: str, at: Index) -> None:
-    host, *port = at
-    effects.stormed[tuple(port)] = True
-    if host >= 0:
-        effects.slowed_hosts[host] = True
+def _on_fabric(kind: SwitchKind) -> Apply:
+    """Return what plays a fault of the fabric; a port's index begins with the host behind it, or -1."""
+
+    def apply(effects: Effects, name: str, at: Index) -> None:
+        kind.apply(effects.fabric, name, at)
+        if kind.slows and at[0] >= 0:
+            effects.slowed_hosts[at[0]] = True
+        if kind.silences:
+            effects.silent.add(name)
+
+    return apply
 
 
 def _leak(effects: Effects, name: str, at: Index) -> None:
@@ -191,7 +203,6 @@ KINDS: Mapping[str, Kind] = {
     "idle_job": Kind("A host keeps context and memory but has no work: parked.", "host in use", _set_mode(Mode.PARKED)),
     "stalled": Kind("A host spins at 100 % and low power without tokens.", "host in use", _set_mode(Mode.STALLED)),
     "reserved": Kind("A host has a job assigned but no process.", "host in use", _set_mode(Mode.RESERVED)),
-    "pfc_storm": Kind("Pause frames flood a port; the host behind it works at 70 %.", "port", _storm),
     "leak": Kind("A leak rope gets wet.", "rack or cdu", _leak),
     "feed_lost": Kind("Half of a rack's power supplies lose their input.", "rack", _lose_feed),
     "psu_lost": Kind(
@@ -245,6 +256,10 @@ KINDS: Mapping[str, Kind] = {
     "pump_lost": Kind("The first pump of a CDU stops, the other one speeds up.", "cdu", _lose_pump),
     "device_silent": Kind("A device stops answering.", "device", _silence),
     "device_slow": Kind("A device answers two seconds late.", "device", _slow),
+    **{
+        name: Kind(kind.help, kind.objects, _on_fabric(kind), seconds=kind.seconds)
+        for name, kind in SWITCH_KINDS.items()
+    },
 }
 
 
@@ -283,6 +298,7 @@ def list_objects(layout: Layout) -> dict[str, dict[str, Index]]:
             for column, port in enumerate(switch.ports)
         },
         "device": {},
+        **list_switch_objects(layout),
     }
 
 
@@ -294,7 +310,7 @@ def no_effects(layout: Layout, modes: Ints) -> Effects:
         gpu_lost=np.zeros(layout.gpus, dtype=np.bool_),
         gpu_away=np.zeros(layout.gpus, dtype=np.bool_),
         throttled=np.zeros(racks, dtype=np.bool_),
-        stormed=np.zeros((len(layout.switches), len(layout.switches[0].ports)), dtype=np.bool_),
+        fabric=no_fabric_effects(layout),
         slowed_hosts=np.zeros(hosts, dtype=np.bool_),
         draining=np.zeros(hosts, dtype=np.bool_),
         server_down=np.zeros(hosts, dtype=np.bool_),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from collectors.simulator.effects import LOADING
 from collectors.simulator.faults import Fault, Faults
 from collectors.simulator.layout import Layout
 from collectors.simulator.ledger import Ledger, Totals
+from collectors.simulator.links import Links, find_links
 from collectors.simulator.network import Fabric
 from collectors.simulator.power import Electrics
+from collectors.simulator.quirks import Quirks
 from collectors.simulator.state import STEP_SECONDS, Counters, State
 from collectors.simulator.workload import DRAINING_LOAD_RATIO, Demand, Serving, initial_modes
 
@@ -47,6 +50,17 @@ class Factory:
     refused: set[str]
     stale: set[str]
     slow: dict[str, float]
+    #: names of switches whose SNMP subagent is dead, by a fault
+    agents_dead: set[str]
+    #: weaknesses of each switch by its name; switched while it is served
+    quirks: dict[str, Quirks]
+    #: where switches send their traps: address and UDP port, or nowhere
+    traps_to: tuple[str, int] | None
+    #: the cables of each switch, in the layout's order
+    links: tuple[Links, ...]
+    #: called with the next second before the state moves on to it, and with the second after that
+    before_step: list[Callable[[float], None]]
+    after_step: list[Callable[[float], None]]
 
     def __init__(self, layout: Layout, *, seed: int, start: float, speed: float = 1.0) -> None:
         if not speed > 0:
@@ -61,6 +75,10 @@ class Factory:
         self._electrics = Electrics(layout, rng, self.start)
         self._cooling = Cooling(layout, rng)
         self._fabric = Fabric(layout, rng, self.start)
+        self.quirks = {switch.name: Quirks() for switch in layout.switches}
+        self.traps_to = None
+        self.links = find_links(layout)
+        self.before_step, self.after_step = [], []
         self._ledger = Ledger(self.start)
         servers = {deployment.name: deployment.server for deployment in layout.deployments}
         served_by = [servers[host.deployment] for host in layout.hosts if host.engine is not None]
@@ -100,6 +118,42 @@ class Factory:
             if condition in IDLE_CONDITIONS
         ]
 
+    def hold_rates(self, switch: str, port: str, **rates: float) -> None:
+        """Let a port's counters grow at known rates: `hold_rates("leaf-1", "Ethernet0", rx_bytes=1.25e8)`.
+
+        Names are those of `state.switches`, units are theirs per second. They hold from the next whole second on,
+        whatever the traffic does, until `release_rates`.
+
+        Raises:
+            ValueError: no such switch, port or counter; the message says which there are.
+        """
+        row = self._row(switch)
+        ports = self.layout.switches[row].ports
+        if port not in ports:
+            raise ValueError(f"no port {port!r} on {switch}: there are {ports[0]} to {ports[-1]}")
+        self._fabric.hold(row, ports.index(port), rates)
+
+    def release_rates(self, switch: str) -> None:
+        """Let the traffic drive all counters of a switch again."""
+        self._fabric.release(self._row(switch))
+
+    def reboot_switch(self, switch: str) -> None:
+        """Cold reboot without a pause: counters restart at 0, hrSystemUptime and sysUpTime begin anew.
+
+        The fault `switch_reboot` does the same with 20 s of silence before.
+        """
+        self._fabric.reboot(self._row(switch), self.state.time)
+
+    def restart_snmp(self, switch: str) -> None:
+        """Restart the SNMP container of a switch: sysUpTime alone begins anew."""
+        self.state.switches.snmp_start[self._row(switch)] = self.state.time
+
+    def _row(self, switch: str) -> int:
+        names = [each.name for each in self.layout.switches]
+        if switch not in names:
+            raise ValueError(f"no switch {switch!r}: there are {', '.join(names)}")
+        return names.index(switch)
+
     def _compose(self) -> State:
         electrics = self._electrics
         return State(
@@ -116,6 +170,8 @@ class Factory:
         )
 
     def _step(self, now: float) -> None:
+        for tell in self.before_step:
+            tell(now)
         self._ledger.step(now)
         for counters in self._counters:
             counters.step(now)
@@ -125,11 +181,14 @@ class Factory:
             self._take_effects(now)
             self._restart_engines(began, now)
         self._update(now)
+        for tell in self.after_step:
+            tell(now)
 
     def _take_effects(self, now: float) -> None:
         self._effects = self.faults.effects()
         self.silent, self.slow = self._effects.silent, self._effects.slow
         self.refused, self.stale = self._effects.refused, self._effects.stale
+        self.agents_dead = self._effects.fabric.agents_dead
         self._boards.set_modes(self._effects.modes, self._effects.gpu_lost, self._effects.gpu_away, now)
 
     def _restart_engines(self, began: tuple[Fault, ...], now: float) -> None:
@@ -146,7 +205,7 @@ class Factory:
         load = np.where(effects.draining, load * DRAINING_LOAD_RATIO, load)
         clock_ratio = self._boards.step(load, cooling.racks.supply_celsius, effects.throttled, electrics.braked)
         self._serving.step(load, clock_ratio, effects.modes, effects.draining)
-        self._fabric.step(now, effects.modes, load, effects.stormed)
+        self._fabric.step(now, effects.modes, load, effects.fabric)
         electrics.step_racks(self.state.gpus.power_watts, effects.supplies_ok)
         electrics.step_network(self.state.switches.psu_watts.sum(axis=1))
         cooling.step(electrics.shelves.output_watts, effects.pumps_ok, effects.rack_leak, effects.cdu_leak)

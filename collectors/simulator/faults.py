@@ -7,7 +7,8 @@ second, and last one step at least; `seconds` holds the draining too.
 
 A script need not know a site's names: `any dcgm gpu` is the first GPU of the first host that fits and that no entry
 before has taken, `any sglang dcgm host` a host. The words: nvml dcgm amd vllm sglang serving training, then host or
-gpu. Only hosts at work are taken.
+gpu. Only hosts at work are taken. `any training port` is the first port of such a host's NICs, `any snmp port` one on a
+switch of that protocol (snmp, gnmi), `any uplink port` one that leads to a spine; `any gnmi switch` a switch.
 """
 
 import difflib
@@ -22,7 +23,6 @@ from collectors.simulator.effects import (
     LOADING,
     LOADING_SECONDS,
     Effects,
-    Index,
     Stage,
     drain,
     drain_seconds,
@@ -30,9 +30,22 @@ from collectors.simulator.effects import (
     no_effects,
 )
 from collectors.simulator.layout import Host, Layout
+from collectors.simulator.links import find_links
 from collectors.simulator.state import STEP_SECONDS, Ints
+from collectors.simulator.switch_faults import SWITCH_KINDS, Index, pick_in_fabric
 from collectors.simulator.workload import Mode
 
+#: class of objects -> the last of the words that pick one of it
+_THINGS = {
+    "gpu": "gpu",
+    "host": "host",
+    "host in use": "host",
+    "serving host": "host",
+    "port": "port",
+    "switch": "switch",
+    "SNMP switch": "switch",
+    "liquid-cooled switch": "switch",
+}
 #: the scripts that come with the simulator
 SCRIPTS = Path(__file__).with_name("scripts")
 
@@ -62,6 +75,7 @@ class Faults:
         self._layout = layout
         self._modes = modes
         self._objects = list_objects(layout)
+        self._links = find_links(layout)
         self._known: tuple[Fault, ...] = ()
         self._present: tuple[tuple[Fault, Stage], ...] = ()
 
@@ -149,7 +163,7 @@ class Faults:
         return effects
 
     def pick(self, kind: str, words: str, taken: set[str]) -> str:
-        """Return the object that `any ... host` or `any ... gpu` names, and note its host in `taken`.
+        """Return the object that `any ... host`, gpu, port or switch names, and note what it takes in `taken`.
 
         Raises:
             ValueError: there is no such kind, it falls on other things, or no host is left that fits.
@@ -158,9 +172,10 @@ class Faults:
             raise ValueError(_unknown("fault", kind, KINDS))
         _, *roles, thing = words.split()
         objects = KINDS[kind].objects
-        needed = {"gpu": "gpu", "host": "host", "host in use": "host", "serving host": "host"}.get(objects)
-        if thing != needed:
+        if thing != _THINGS.get(objects):
             raise ValueError(f"{kind} takes a {objects}, not {words!r}")
+        if kind in SWITCH_KINDS:
+            return pick_in_fabric(self._layout, self._links, kind, roles, self._objects[objects], taken)
         for host, mode in zip(self._layout.hosts, self._modes.tolist(), strict=True):
             name = f"{host.name}/0" if thing == "gpu" else host.name
             fits = set(roles) <= self._roles(host) and name in self._objects[objects]

@@ -1,9 +1,10 @@
 """gNMI servers of the factory's SONiC switches, with the manners of sonic-gnmi.
 
 Played: the database goes in the prefix's target; one Subscribe per TCP connection, a second one ends the first; POLL
-answers at once, then once per Poll, each round ends with `sync_response`, a path that lost its data is deleted;
+answers at once, then once per Poll, each round ends with `sync_response`, a path that lost its data is deleted; SAMPLE
+sends the whole value each time, what was deleted too; ON_CHANGE sends the table, then each hash that changed, by key;
 TARGET_DEFINED and intervals under 1 s are refused; at most 100 subscriptions; connections without a call are closed
-after 5 s; answers are at most 4 MiB.
+after 5 s; answers are at most 4 MiB. More weaknesses are switched by `quirks`.
 
 Source: sonic-net/sonic-gnmi `gnmi_server/{server,client_subscribe}.go`.
 """
@@ -22,11 +23,13 @@ from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 from collectors.simulator.factory import Factory
 from collectors.simulator.service import Device, Service
 from collectors.simulator.sonic import Leaf, leaves, poll_seconds
-from collectors.simulator.sonic_db import DATABASES, SonicDatabases, UnknownPathError
+from collectors.simulator.sonic_db import DATABASES, OTHERS, Json, SonicDatabases, UnknownPathError
 
 SUBSCRIPTION_LIMIT = 100
 #: seconds: what an interval of 0 means, the least that is taken, how often a change is looked for, how deaf we stay
 DEFAULT_INTERVAL, LEAST_INTERVAL, CHANGE_INTERVAL, SILENCE_INTERVAL = 1.0, 1.0, 0.2, 0.2
+#: the path that a silent SAMPLE sends once
+SILENT_PATH = ["COUNTERS", "Ethernet*"]
 OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_connection_idle_ms", 5_000),
@@ -73,12 +76,13 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
     """The gNMI service of one switch."""
 
     def __init__(self, leaf: Leaf, clock: Callable[[], float]) -> None:
+        self._leaf = leaf
         self._name = leaf.switch.name
         self._factory = leaf.factory
         self._databases = SonicDatabases(leaf)
         self._clock = clock
-        #: TCP connection -> set when a newer Subscribe of that connection takes over
-        self._streams: dict[str, asyncio.Event] = {}
+        #: one per Subscribe that lives -> its TCP connection; set when a newer Subscribe there takes over
+        self._streams: dict[asyncio.Event, str] = {}
 
     async def Capabilities(self, request: Any, context: Any) -> Any:  # noqa: N802 (gNMI's name)
         """Answer what this server speaks."""
@@ -110,7 +114,7 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
         connection = context.peer()
         taken = self._take_over(connection)
         try:
-            if len(self._streams) > SUBSCRIPTION_LIMIT:
+            if self._leaf.quirks.at_capacity or len(self._streams) > SUBSCRIPTION_LIMIT:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "Server connections are at capacity.")
             wanted = first.subscribe
             await self._check_target(wanted.prefix, context)
@@ -121,23 +125,27 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
         except UnknownPathError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         finally:
-            if self._streams.get(connection) is taken:
-                del self._streams[connection]
+            self._streams.pop(taken, None)
 
     def _take_over(self, connection: str) -> asyncio.Event:
-        before = self._streams.get(connection)
-        if before is not None:
-            before.set()
-        taken = self._streams[connection] = asyncio.Event()
+        if self._leaf.quirks.one_subscribe:
+            for before in [event for event, other in self._streams.items() if other == connection]:
+                before.set()
+                del self._streams[before]
+        taken = asyncio.Event()
+        self._streams[taken] = connection
         return taken
 
     async def _check_target(self, prefix: Any, context: Any) -> None:
         if not prefix.target:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Empty target data not supported")
-        if prefix.target not in DATABASES:
+        if prefix.target not in (*DATABASES, OTHERS):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"Invalid target {prefix.target}")
 
     async def _check_modes(self, wanted: Any, context: Any) -> None:
+        no_poll = wanted.mode == Mode.POLL and (self._leaf.quirks.no_poll or wanted.prefix.target == OTHERS)
+        if no_poll:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "POLL subscription not supported for this target")
         if wanted.mode == Mode.ONCE:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "ONCE subscription not supported for this target")
         if wanted.mode != Mode.STREAM:
@@ -163,7 +171,7 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
                 return
 
     async def _stream(self, wanted: Any) -> AsyncIterator[Any]:
-        """Send each subscription's whole value at its interval, those ON_CHANGE when it differs."""
+        """Send each subscription's whole value at its interval, of those ON_CHANGE what differs."""
         monotonic = asyncio.get_running_loop().time
         due = dict.fromkeys(range(len(wanted.subscription)), monotonic())
         sent: dict[int, Any] = {}
@@ -173,16 +181,41 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
             for number, one in enumerate(wanted.subscription):
                 if due[number] > monotonic():
                     continue
-                update = self._update(wanted.prefix, one.path)
                 on_change = one.mode == Sampling.ON_CHANGE
-                if not on_change or update != sent.get(number):
-                    sent[number] = update
-                    yield gnmi_pb2.SubscribeResponse(update=self._notification(wanted.prefix, update))
+                for notification in (self._changed if on_change else self._sampled)(wanted.prefix, one, number, sent):
+                    yield gnmi_pb2.SubscribeResponse(update=notification)
                 due[number] += CHANGE_INTERVAL if on_change else one.sample_interval / 1e9 or DEFAULT_INTERVAL
             if not synced:
                 synced = True
                 yield gnmi_pb2.SubscribeResponse(sync_response=True)
             await asyncio.sleep(max(0.01, min(due.values(), default=0.0) - monotonic()))
+
+    def _sampled(self, prefix: Any, one: Any, number: int, sent: dict[int, Any]) -> list[Any]:
+        """Return the whole value; one that was deleted is sent on as it was, with a fresh time stamp."""
+        if number in sent and self._leaf.quirks.silent_sample and _names(prefix, one.path) == SILENT_PATH:
+            return []
+        try:
+            sent[number] = self._update(prefix, one.path)
+        except UnknownPathError:
+            if number not in sent:
+                raise
+        return [self._notification(prefix, sent[number])]
+
+    def _changed(self, prefix: Any, one: Any, number: int, sent: dict[int, Any]) -> list[Any]:
+        """Return the value at first, then an update per key whose hash differs, and deletes of keys that are gone."""
+        found = self._read(prefix, one.path)
+        value = json.loads(found) if isinstance(found, Json) else found
+        before, sent[number] = sent.get(number), value
+        if before is None:
+            return [self._notification(prefix, _update(one.path, value))]
+        if not all(isinstance(each, dict) for table in (before, value) for each in _hashes(table)):
+            return [] if before == value else [self._notification(prefix, _update(one.path, value))]
+        changed = [{key: fields} for key, fields in value.items() if before.get(key) != fields]
+        gone = [gnmi_pb2.Path(elem=[*one.path.elem, gnmi_pb2.PathElem(name=key)]) for key in before if key not in value]
+        return [
+            *(self._notification(prefix, _update(one.path, each)) for each in changed),
+            *(gnmi_pb2.Notification(timestamp=self._now_ns(), prefix=prefix, delete=[path]) for path in gone),
+        ]
 
     def _round(self, subscription: _Subscription) -> list[Any]:
         notifications = []
@@ -201,11 +234,10 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
         return notifications
 
     def _update(self, prefix: Any, path: Any) -> Any:
-        names = [element.name for element in (*prefix.elem, *path.elem)]
-        found = self._databases.read(prefix.target, names, self._clock())
-        if isinstance(found, str):
-            return gnmi_pb2.Update(path=path, val=gnmi_pb2.TypedValue(string_val=found))
-        return gnmi_pb2.Update(path=path, val=gnmi_pb2.TypedValue(json_ietf_val=json.dumps(found).encode()))
+        return _update(path, self._read(prefix, path))
+
+    def _read(self, prefix: Any, path: Any) -> Any:
+        return self._databases.read(prefix.target, _names(prefix, path), self._clock())
 
     def _notification(self, prefix: Any, update: Any) -> Any:
         return gnmi_pb2.Notification(timestamp=self._now_ns(), prefix=prefix, update=[update])
@@ -218,6 +250,22 @@ class SwitchService(gnmi_pb2_grpc.gNMIServicer):  # type: ignore[misc]
         await asyncio.sleep(self._factory.slow.get(self._name, 0.0))
         while self._name in self._factory.silent:
             await asyncio.sleep(SILENCE_INTERVAL)
+
+
+def _names(prefix: Any, path: Any) -> list[str]:
+    return [element.name for element in (*prefix.elem, *path.elem)]
+
+
+def _hashes(value: Any) -> list[Any]:
+    """Return the rows of a table; text has none and counts as no table."""
+    return list(value.values()) if isinstance(value, dict) else [value]
+
+
+def _update(path: Any, found: Any) -> Any:
+    if isinstance(found, str) and not isinstance(found, Json):
+        return gnmi_pb2.Update(path=path, val=gnmi_pb2.TypedValue(string_val=found))
+    text = found if isinstance(found, Json) else json.dumps(found)
+    return gnmi_pb2.Update(path=path, val=gnmi_pb2.TypedValue(json_ietf_val=text.encode()))
 
 
 async def _until(answers: AsyncIterator[Any], taken: asyncio.Event) -> AsyncIterator[Any]:

@@ -120,6 +120,7 @@ class Switch:
     aliases: tuple[str, ...]  # etp1, etp2, ...
     speed_bits_per_second: float
     pdu: str
+    liquid_cooled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,7 @@ def _build_network(racks: int) -> tuple[tuple[Switch, ...], tuple[Pdu, ...]]:
             aliases=aliases,
             speed_bits_per_second=400e9,
             pdu=pdus[index // SWITCHES_PER_PDU].name,
+            liquid_cooled=index % 4 == 1,
         )
         for index in range(count)
     )

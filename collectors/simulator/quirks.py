@@ -3,8 +3,18 @@
 Source: sonic-net/sonic-snmpagent (walks #369, cache), sonic-net/sonic-gnmi (maps, SAMPLE #541, one Subscribe #644).
 """
 
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
+
+#: quirks that are more than on or off, and what they take
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "agent": ("ok", "hung", "dead"),
+    "vendor": ("community", "edgecore", "dell"),
+}
+#: port, queue where there is one, field
+CELL = re.compile(r"(\w+)(?::\d+)? (\w+)")
 
 
 @dataclass(slots=True)
@@ -42,3 +52,37 @@ class Quirks:
 def names() -> tuple[str, ...]:
     """Return the names of all quirks."""
     return tuple(each.name for each in fields(Quirks))
+
+
+def switch(quirks: Quirks, name: str, value: object, ports: Collection[str]) -> None:
+    """Set one quirk of a switch with these ports.
+
+    Raises:
+        ValueError: no such quirk, or a value that it does not take; the message says what is allowed.
+    """
+    if name not in names():
+        raise ValueError(f"no quirk {name!r}: there are {', '.join(names())}")
+    if name == "missing":
+        setattr(quirks, name, _cells(value, ports))
+    elif name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}: give {', '.join(CHOICES[name])}")
+        setattr(quirks, name, value)
+    elif isinstance(value, bool):
+        setattr(quirks, name, value)
+    else:
+        raise ValueError(f"{name} is {value!r}: give true or false")
+
+
+def _cells(value: object, ports: Collection[str]) -> set[str]:
+    """Return cells as a set, each a port or `port:queue` and a field of the counters database."""
+    way_out = 'give a list of cells like "Ethernet40 SAI_PORT_STAT_IF_IN_OCTETS" or "Ethernet40:3 SAI_QUEUE_STAT_BYTES"'
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ValueError(f"missing is {value!r}: {way_out}")
+    for cell in value:
+        found = CELL.fullmatch(cell) if isinstance(cell, str) else None
+        if found is None:
+            raise ValueError(f"missing has {cell!r}: {way_out}")
+        if found[1] not in ports:
+            raise ValueError(f"missing has {cell!r}, but there is no port {found[1]}: {way_out}")
+    return set(value)

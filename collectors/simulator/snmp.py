@@ -1,29 +1,32 @@
 """SNMP agents of the factory: SONiC switches (v2c, v3) and APC rack PDUs, on pysnmp's engine.
 
-One engine answers for all devices: making one costs 0.13 s. The port that a request came in on says which device is
-meant. pysnmp's own MIB tree would cost milliseconds per instance, so a sorted table of OIDs takes its place.
+Reads of v2c are answered from bytes to bytes; v1 and v3 go through one engine for all devices: making one costs 0.13 s,
+and it costs some 30 times as much per request. The port that a request came in on says which device is meant. pysnmp's
+own MIB tree would cost milliseconds per instance, so a sorted table of OIDs takes its place.
 """
 
 import asyncio
-import bisect
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pysnmp.carrier.asyncio.dgram import udp
 from pysnmp.entity import config
 from pysnmp.entity.engine import SnmpEngine
 from pysnmp.entity.rfc3413 import cmdrsp, context
-from pysnmp.proto import rfc1905
+from pysnmp.error import PySnmpError
+from pysnmp.proto import rfc1902, rfc1905
 from pysnmp.smi.error import AuthorizationError
 from pysnmp.smi.instrum import AbstractMibInstrumController
 
-from collectors.simulator import apc_mib, sonic_mib
+from collectors.simulator import apc_mib, ber, sonic_mib
 from collectors.simulator.factory import Factory
-from collectors.simulator.mib import Mib
+from collectors.simulator.link_traps import LinkTraps
+from collectors.simulator.port_cache import PortCache
 from collectors.simulator.service import Device, Service
+from collectors.simulator.snmp_agent import Agent, SilentError
 from collectors.simulator.sonic import leaves, poll_seconds
 
 COMMUNITY = "public"
@@ -35,19 +38,23 @@ PRIV_PASSWORD = "tokenwatt-priv"
 V2C, V3 = 2, 3
 AUTH_PRIV = 3
 
+_TYPES: dict[int, type] = {
+    ber.INTEGER: rfc1902.Integer32,
+    ber.OCTETS: rfc1902.OctetString,
+    ber.OBJECT_ID: rfc1902.ObjectIdentifier,
+    ber.COUNTER32: rfc1902.Counter32,
+    ber.GAUGE32: rfc1902.Gauge32,
+    ber.TICKS: rfc1902.TimeTicks,
+    ber.COUNTER64: rfc1902.Counter64,
+}
+_NOTHING = {ber.NO_INSTANCE: rfc1905.noSuchInstance, ber.END_OF_MIB: rfc1905.endOfMibView}
 
-@dataclass(slots=True)
-class Agent:
-    """One device: what it says and which version it speaks. Its MIB may be exchanged while it is served."""
 
-    name: str
-    mib: Mib
-    version: str
-    profile: str
-
-
-async def start(factory: Factory, clock: Callable[[], float] = time.time) -> Service:
-    """Start an agent for each SNMP switch and each rack PDU on ports of 127.0.0.1."""
+async def start(
+    factory: Factory, clock: Callable[[], float] = time.time, traps: tuple[str, int] | None = None
+) -> Service:
+    """Start an agent for each SNMP switch and each rack PDU on ports of 127.0.0.1; they send their traps to `traps`."""
+    factory.traps_to = traps or factory.traps_to
     return await serve(factory, _make_agents(factory), clock)
 
 
@@ -55,8 +62,10 @@ async def serve(factory: Factory, agents: Sequence[Agent], clock: Callable[[], f
     """Start these agents, each on a port of its own."""
     engine = SnmpEngine()
     _add_users(engine)
-    _answer(engine, _Instrumentation(engine, agents, clock))
-    ports = [await _listen(engine, factory, number, agent) for number, agent in enumerate(agents)]
+    _answer(engine, _Instrumentation(engine, factory, agents, clock))
+    transports = [await _listen(engine, factory, number, agent, clock) for number, agent in enumerate(agents)]
+    senders = {a.name: t.send_bytes for a, t in zip(agents, transports, strict=True) if a.version == "2c"}
+    LinkTraps(factory, senders, COMMUNITY.encode())
 
     async def close() -> None:
         engine.close_dispatcher()
@@ -64,13 +73,14 @@ async def serve(factory: Factory, agents: Sequence[Agent], clock: Callable[[], f
         await asyncio.sleep(0)
 
     interval = poll_seconds(factory)
-    return Service(tuple(_device(agent, port, interval) for agent, port in zip(agents, ports, strict=True)), close)
+    return Service(tuple(_device(a, t.port, interval) for a, t in zip(agents, transports, strict=True)), close)
 
 
 def _make_agents(factory: Factory) -> list[Agent]:
     agents = []
     for leaf in leaves(factory, "snmp"):
-        agents.append(Agent(leaf.switch.name, sonic_mib.build(leaf), leaf.switch.snmp_version, "sonic_snmp"))
+        make = partial(sonic_mib.build, leaf, PortCache(leaf))
+        agents.append(Agent(leaf.switch.name, make(), leaf.switch.snmp_version, "sonic_snmp", make))
     for index, pdu in enumerate(factory.layout.pdus):
         agents.append(Agent(pdu.name, apc_mib.build(factory, index), "2c", "apc_rpdu2"))
     return agents
@@ -79,43 +89,66 @@ def _make_agents(factory: Factory) -> list[Agent]:
 class _Port(udp.UdpTransport):  # type: ignore[misc]
     """One device's UDP port: deaf or late when a fault says so."""
 
-    def __init__(self, name: str, factory: Factory) -> None:
+    def __init__(self, agent: Agent, factory: Factory, clock: Callable[[], float]) -> None:
         super().__init__(loop=asyncio.get_running_loop())
-        self._device = name
+        self._agent = agent
         self._factory = factory
+        self._clock = clock
 
     def datagram_received(self, datagram: bytes, transportAddress: Any) -> None:  # noqa: N803 (pysnmp's signature)
-        if self._device in self._factory.silent:
+        name = self._agent.name
+        if name in self._factory.silent:
             return
-        delay = self._factory.slow.get(self._device, 0.0)
-        self.loop.call_later(delay, super().datagram_received, datagram, transportAddress)
+        if delay := self._factory.slow.get(name, 0.0):
+            self.loop.call_later(delay, self._take, datagram, transportAddress)
+        else:
+            self._take(datagram, transportAddress)
+
+    @property
+    def port(self) -> int:
+        """Return the UDP port that it listens on."""
+        port: int = self.transport.get_extra_info("sockname")[1]
+        return port
+
+    def send_bytes(self, datagram: bytes, address: tuple[str, int]) -> None:
+        """Send a datagram from this port."""
+        self.transport.sendto(datagram, address)
+
+    def _take(self, datagram: bytes, address: Any) -> None:
+        answer = self._agent.answer(self._factory, datagram, COMMUNITY.encode(), self._clock())
+        if answer is None:
+            super().datagram_received(datagram, address)
+        elif answer:
+            self.transport.sendto(answer, address)
 
 
 class _Instrumentation(AbstractMibInstrumController):  # type: ignore[misc]
     """Answer reads from the table of the device that was asked; nothing can be written."""
 
-    def __init__(self, engine: SnmpEngine, agents: Sequence[Agent], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: SnmpEngine, factory: Factory, agents: Sequence[Agent], clock: Callable[[], float]
+    ) -> None:
         self._engine = engine
+        self._factory = factory
         self._agents = agents
         self._clock = clock
 
     def read_variables(self, *varbinds: Any, **_: Any) -> list[tuple[Any, Any]]:
-        values, now = self._agent().mib.values, self._clock()
-        return [
-            (oid, get(now) if (get := values.get(oid.asTuple())) else rfc1905.noSuchInstance) for oid, _v in varbinds
-        ]
+        return self._read(self._agent().read, varbinds)
 
     def read_next_variables(self, *varbinds: Any, **_: Any) -> list[tuple[Any, Any]]:
-        mib, now = self._agent().mib, self._clock()
-        answers = []
-        for oid, _v in varbinds:
-            place = bisect.bisect_right(mib.order, oid.asTuple())
-            if place == len(mib.order):
-                answers.append((oid, rfc1905.endOfMibView))
-            else:
-                following = mib.order[place]
-                answers.append((oid.clone(following), mib.values[following](now)))
-        return answers
+        return self._read(self._agent().read_next, varbinds)
+
+    def _read(self, read: Callable[..., list[ber.VarBind]], varbinds: Sequence[Any]) -> list[tuple[Any, Any]]:
+        try:
+            found = read(self._factory, [oid.asTuple() for oid, _ in varbinds], self._clock())
+        except SilentError as error:
+            # pysnmp drops the request then, as a hung subagent does.
+            raise PySnmpError(str(error)) from error
+        return [
+            (asked.clone(oid), _NOTHING[value] if value in _NOTHING else _TYPES[value[0]](value[1]))
+            for (asked, _), (oid, value) in zip(varbinds, found, strict=True)
+        ]
 
     def _agent(self) -> Agent:
         request = self._engine.observer.get_execution_context("rfc3412.receiveMessage:request")
@@ -149,15 +182,14 @@ def _answer(engine: SnmpEngine, instrumentation: _Instrumentation) -> None:
         responder(engine, served)
 
 
-async def _listen(engine: SnmpEngine, factory: Factory, number: int, agent: Agent) -> int:
+async def _listen(engine: SnmpEngine, factory: Factory, number: int, agent: Agent, clock: Callable[[], float]) -> _Port:
     listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     listening.setblocking(False)
     listening.bind(("127.0.0.1", 0))
-    transport = _Port(agent.name, factory)
+    transport = _Port(agent, factory, clock)
     config.add_transport(engine, (*udp.DOMAIN_NAME, number), transport)
     await asyncio.get_running_loop().create_datagram_endpoint(lambda: transport, sock=listening)
-    port: int = listening.getsockname()[1]
-    return port
+    return transport
 
 
 def _device(agent: Agent, port: int, interval: float) -> Device:

@@ -1,48 +1,30 @@
 """The Redis databases of a SONiC switch as its gNMI server shows them: every leaf is text.
 
-Source: sonic-net/sonic-gnmi `sonic_data_client/{virtual_db,db_client}.go` for paths and shapes; field names as syncd,
-orchagent and pmon write them.
+Source: sonic-net/sonic-gnmi `sonic_data_client/{virtual_db,db_client,non_db_client}.go` for paths and shapes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from collectors.simulator.sonic import LANES_PER_PORT, PSU_VOLTS, Leaf
+from collectors.simulator.sonic import VERSION, Leaf
+from collectors.simulator.sonic_counters import Counters, Fields
+from collectors.simulator.sonic_tables import PORT_OID, QUEUE_OID, QUEUES, tables
 
 DATABASES = ("APPL_DB", "ASIC_DB", "COUNTERS_DB", "CONFIG_DB", "FLEX_COUNTER_DB", "STATE_DB")
-
-#: queue and priority of lossless traffic
-LOSSLESS = 3
-QUEUES = 8
-#: bits of an RS(544,514) codeword, and the share of codewords that a good 400G link corrects
-CODEWORD_BITS = 5440
-CORRECTED_RATIO = 2e-4
-
-#: SAI name -> counter of the factory's state; the rest of the packet counters stay at 0
-_PORT_COUNTERS = {
-    "SAI_PORT_STAT_IF_IN_OCTETS": "rx_bytes",
-    "SAI_PORT_STAT_IF_OUT_OCTETS": "tx_bytes",
-    "SAI_PORT_STAT_IF_IN_UCAST_PKTS": "rx_unicast",
-    "SAI_PORT_STAT_IF_OUT_UCAST_PKTS": "tx_unicast",
-    "SAI_PORT_STAT_IF_IN_DISCARDS": "rx_discards",
-    "SAI_PORT_STAT_IF_OUT_DISCARDS": "tx_discards",
-    "SAI_PORT_STAT_IF_IN_ERRORS": "rx_errors",
-    "SAI_PORT_STAT_IF_OUT_ERRORS": "tx_errors",
-}
-_ZEROS = (
-    "SAI_PORT_STAT_IF_IN_MULTICAST_PKTS",
-    "SAI_PORT_STAT_IF_OUT_MULTICAST_PKTS",
-    "SAI_PORT_STAT_IF_IN_BROADCAST_PKTS",
-    "SAI_PORT_STAT_IF_OUT_BROADCAST_PKTS",
-    "SAI_PORT_STAT_IF_IN_FEC_NOT_CORRECTABLE_FRAMES",
-)
-
-Fields = dict[str, str]
+#: what the server reads of the host itself; in SAMPLE mode only
+OTHERS = "OTHERS"
 
 
 class UnknownPathError(Exception):
     """The switch has no such table, port or field; the message is the server's."""
+
+
+class Json(str):
+    """A value that is JSON text already."""
+
+    __slots__ = ()
 
 
 class SonicDatabases:
@@ -53,22 +35,22 @@ class SonicDatabases:
         switch = leaf.switch
         self._by_name = {name: port for port, name in enumerate(switch.ports)}
         self._by_alias = {alias: port for port, alias in enumerate(switch.aliases)}
-        self._tables: Mapping[tuple[str, str], Callable[[], Mapping[str, Any]]] = {
-            ("COUNTERS_DB", "COUNTERS_PORT_NAME_MAP"): self._name_map,
-            ("APPL_DB", "PORT_TABLE"): self._port_table,
-            ("STATE_DB", "PSU_INFO"): self._psu_info,
-            ("STATE_DB", "FAN_INFO"): self._fan_info,
-            ("STATE_DB", "TEMPERATURE_INFO"): self._temperature_info,
-        }
+        self._counters = Counters(leaf)
+        self._tables = tables(leaf)
 
     def read(self, database: str, path: Sequence[str], now: float) -> Any:
-        """Return what lies at a path at `now` (epoch seconds): text, an object, or an object of objects.
+        """Return what lies at a path at `now` (epoch seconds): text, an object, or JSON text of an object of objects.
 
         Raises:
             UnknownPathError: there is nothing of that name.
         """
-        if database == "COUNTERS_DB" and len(path) > 1 and path[0] == "COUNTERS":
-            return self._counters(path[1], path[2:], now)
+        if database == OTHERS:
+            return self._others("/".join(path), now)
+        if database == "COUNTERS_DB" and path:
+            if path[0] == "INTERFACE_COUNTERS" and len(path) == 1:
+                return Json(self._counters.ports(now, self._leaf.switch.ports))
+            if len(path) > 1 and path[0] in ("COUNTERS", "RATES", "PERIODIC_WATERMARKS", "USER_WATERMARKS"):
+                return self._virtual(path[0], path[1], path[2:], now)
         table = self._tables.get((database, path[0])) if path else None
         if table is None:
             raise UnknownPathError(f"{database}: no table at path {'/'.join(path)}")
@@ -79,113 +61,82 @@ class SonicDatabases:
             found = found[name]
         return found
 
-    def _counters(self, port: str, rest: Sequence[str], now: float) -> Any:
-        """Read a virtual path: aliases under a wildcard, a flat object for one port."""
-        wild = "*" in port
-        ports = self._matching(port)
-        if list(rest) == ["Queues"]:
-            return {key: queue for number in ports for key, queue in self._queues(number, now).items()}
+    def _virtual(self, table: str, port: str, rest: Sequence[str], now: float) -> Any:
+        """Read a virtual path: aliases under a wildcard, a flat object for one port; object identifiers as they are."""
+        if port.startswith("oid:"):
+            return self._object(table, port, now)
+        ports, counters = self._matching(port), self._counters
+        last = rest[0] if len(rest) == 1 else None
         if len(rest) > 1:
             raise UnknownPathError(f"COUNTERS_DB: no counters at path {'/'.join(rest)}")
-        objects = {number: self._port_counters(number, now) for number in ports}
+        if table == "COUNTERS" and last == "Queues":
+            return Json(counters.queues(now, ports))
+        if table == "COUNTERS" and last == "Pfcwd":
+            if not (found := counters.watchdog(now, ports)):
+                raise UnknownPathError("COUNTERS_DB: PFC_WD is not configured")
+            return found
+        if table in ("PERIODIC_WATERMARKS", "USER_WATERMARKS"):
+            if last != "PriorityGroups":
+                raise UnknownPathError(f"COUNTERS_DB: no watermarks at path {'/'.join(rest)}")
+            return counters.groups(ports)
+        if table == "COUNTERS" and port == "Ethernet*" and last is None:
+            return Json(counters.ports(now, self._leaf.switch.aliases))
+        return self._fields(table, ports, "*" in port, last, now)
+
+    def _fields(self, table: str, ports: Sequence[int], wild: bool, field: str | None, now: float) -> Any:
         aliases = self._leaf.switch.aliases
-        if not rest:
-            return {aliases[number]: found for number, found in objects.items()} if wild else objects[ports[0]]
-        field = rest[0]
+        if table == "COUNTERS" and wild and field is not None:
+            rows = json.loads(self._counters.ports(now, aliases))
+            found = {port: rows[aliases[port]] for port in ports}
+        else:
+            found = {port: self._row(table, port, now) for port in ports}
+        if field is None:
+            return {aliases[port]: fields for port, fields in found.items()} if wild else found[ports[0]]
         if not wild:
-            return objects[ports[0]].get(field, "")
-        return {aliases[number]: {field: found[field]} for number, found in objects.items() if field in found}
+            return found[ports[0]].get(field, "")
+        return {aliases[port]: {field: fields[field]} for port, fields in found.items() if field in fields}
+
+    def _row(self, table: str, port: int, now: float) -> Fields:
+        return self._counters.rates(port) if table == "RATES" else self._counters.port(port, now)
+
+    def _object(self, table: str, name: str, now: float) -> Fields:
+        """Read a hash by its object identifier: a port's, or a queue's counters."""
+        try:
+            number = int(name.removeprefix("oid:"), 16)
+        except ValueError:
+            number = -1
+        ports = len(self._leaf.switch.ports)
+        if 0 <= (port := number - PORT_OID) < ports and table in ("COUNTERS", "RATES"):
+            return self._row(table, port, now)
+        port, queue = divmod(number - QUEUE_OID, QUEUES)
+        if 0 <= port < ports and table == "COUNTERS":
+            queues = json.loads(self._counters.queues(now, [port]))
+            return dict(queues[f"{self._leaf.switch.aliases[port]}:{queue}"])
+        raise UnknownPathError(f"COUNTERS_DB: no key {table}:{name}")
 
     def _matching(self, pattern: str) -> list[int]:
-        names = {**self._by_name, **self._by_alias}
+        known = self._counters.known()
         if "*" in pattern:
-            return [port for name, port in self._by_name.items() if fnmatchcase(name, pattern)]
-        if pattern not in names:
+            return [port for name, port in self._by_name.items() if port in known and fnmatchcase(name, pattern)]
+        port = self._by_name.get(pattern, self._by_alias.get(pattern, -1))
+        if port not in known:
             raise UnknownPathError(f"COUNTERS_DB: {pattern} not a valid SONiC interface")
-        return [names[pattern]]
+        return [port]
 
-    def _port_counters(self, port: int, now: float) -> Fields:
+    def _others(self, path: str, now: float) -> Fields | dict[str, Any]:
+        """Read what the server knows of its host. Source: sonic-gnmi `non_db_client.go`."""
         leaf = self._leaf
-        counts = {field: leaf.counter(name, port, now) for field, name in _PORT_COUNTERS.items()}
-        counts.update(dict.fromkeys(_ZEROS, 0))
-        codewords = 8 * counts["SAI_PORT_STAT_IF_IN_OCTETS"] // CODEWORD_BITS
-        corrected = int(codewords * CORRECTED_RATIO)
-        counts["SAI_PORT_STAT_IF_IN_FEC_CORRECTABLE_FRAMES"] = corrected
-        counts["SAI_PORT_STAT_IF_IN_FEC_SYMBOL_ERRORS"] = corrected + corrected // 10
-        for priority in range(QUEUES):
-            lossless = priority == LOSSLESS
-            counts[f"SAI_PORT_STAT_PFC_{priority}_RX_PKTS"] = leaf.counter("pfc_rx", port, now) if lossless else 0
-            counts[f"SAI_PORT_STAT_PFC_{priority}_TX_PKTS"] = leaf.counter("pfc_tx", port, now) if lossless else 0
-        for priority in (LOSSLESS, LOSSLESS + 1):
-            paused = leaf.pause_seconds(port, now) if priority == LOSSLESS else 0.0
-            counts[f"SAI_PORT_STAT_PFC_{priority}_RX_PAUSE_DURATION_US"] = int(1e6 * paused)
-        return {field: str(count) for field, count in counts.items()}
-
-    def _queues(self, port: int, now: float) -> dict[str, Fields]:
-        """Return the queues of a port: all RDMA traffic goes through the lossless one."""
-        leaf, alias = self._leaf, self._leaf.switch.aliases[port]
-        used = {
-            "SAI_QUEUE_STAT_PACKETS": leaf.counter("tx_unicast", port, now),
-            "SAI_QUEUE_STAT_BYTES": leaf.counter("tx_bytes", port, now),
-            "SAI_QUEUE_STAT_DROPPED_PACKETS": 0,
-            "SAI_QUEUE_STAT_WRED_ECN_MARKED_PACKETS": leaf.counter("ecn_marked", port, now),
+        kib = {
+            "mem_total": int(leaf.memory_total_bytes / 1024),
+            "mem_available": int((leaf.memory_total_bytes - leaf.memory_used_bytes) / 1024),
         }
-        queues: dict[str, Fields] = {}
-        for queue in range(QUEUES):
-            queues[f"{alias}:{queue}"] = {
-                field: str(count if queue == LOSSLESS else 0) for field, count in used.items()
-            }
-            queues[f"{alias}:{queue}:periodic"] = {"SAI_QUEUE_STAT_SHARED_WATERMARK_BYTES": "0"}
-        return queues
-
-    def _name_map(self) -> Fields:
-        return {name: f"oid:0x{0x1000000000002 + port:x}" for name, port in self._by_name.items()}
-
-    def _port_table(self) -> dict[str, Fields]:
-        leaf, switch = self._leaf, self._leaf.switch
-        table: dict[str, Fields] = {"PortConfigDone": {"count": str(len(switch.ports))}, "PortInitDone": {"lanes": "0"}}
-        for port, name in enumerate(switch.ports):
-            first = port * LANES_PER_PORT + 1
-            up = leaf.is_up(port)
-            table[name] = {
-                "alias": switch.aliases[port],
-                "admin_status": "up",
-                "oper_status": "up" if up else "down",
-                "speed": str(int(switch.speed_bits_per_second / 1e6)),
-                "lanes": ",".join(str(lane) for lane in range(first, first + LANES_PER_PORT)),
-                "mtu": "9100",
-                "fec": "rs",
-                # both directions: each flap is a down and an up
-                "flap_count": str(2 * leaf.flaps(port) - (0 if up else 1) if leaf.flaps(port) else 0),
-            }
-        return table
-
-    def _psu_info(self) -> dict[str, Fields]:
-        leaf = self._leaf
-        table = {}
-        for supply in range(leaf.supplies):
-            watts = leaf.psu_watts(supply)
-            table[f"PSU {supply + 1}"] = {
-                "presence": "true",
-                "status": "true",
-                "power": f"{watts:.3f}",
-                "voltage": f"{PSU_VOLTS:.1f}",
-                "current": f"{watts / PSU_VOLTS:.3f}",
-                "temp": f"{leaf.temperature_celsius:.1f}",
-                "input_voltage": "N/A",
-                "power_overload": "False",
-            }
-        return table
-
-    def _fan_info(self) -> dict[str, Fields]:
-        speed = str(round(100 * self._leaf.fan_ratio))
-        fan = {"presence": "true", "status": "true", "direction": "exhaust", "speed": speed, "speed_target": speed}
-        return {"FanTray1-Fan1": fan}
-
-    def _temperature_info(self) -> dict[str, Fields]:
-        sensor = {
-            "temperature": f"{self._leaf.temperature_celsius:.3f}",
-            "high_threshold": "75.0",
-            "warning_status": "False",
+        found: dict[str, dict[str, Any]] = {
+            "osversion/build": {"build_version": VERSION, "error": ""},
+            "proc/uptime": {"total": round(leaf.uptime_seconds(now), 2), "idle": 0.0},
+            "proc/loadavg": {"last1min": 4 * leaf.cpu_ratio, "last5min": 4 * leaf.cpu_ratio, "last15min": 0.6},
+            "proc/meminfo": kib,
+            "platform/cpu": {"cpu_all": {"id": "all", "100ms": 100 * leaf.cpu_ratio, "1s": 100 * leaf.cpu_ratio}},
         }
-        return {"Switch Card": sensor}
+        if path not in found:
+            raise UnknownPathError(f"{OTHERS}: no path {path}")
+        return found[path]

@@ -197,10 +197,52 @@ class Switches:
     pfc_tx: Counters
     pfc_rx_pause_seconds: Counters
     ecn_marked: Counters
+    #: packets dropped on the lossless queue, those of them by WRED, those that the PFC watchdog dropped
+    queue_drops: Counters
+    queue_drop_bytes: Counters
+    wred_drops: Counters
+    watchdog_drops: Counters
+    #: packets dropped on the way in, out, for want of buffer
+    rx_buffer_drops: Counters
+    tx_buffer_drops: Counters
+    #: codewords, 10-bit symbols and bits of RS(544,514)
+    fec_corrected: Counters
+    fec_uncorrected: Counters
+    fec_symbols: Counters
+    fec_corrected_bits: Counters
+    #: codewords by number of their symbol errors, switch x port x 16
+    fec_bins: Counters
+    #: bit error ratio before FEC, and the most symbol errors of a codeword in the last second
+    pre_fec_ber: Floats
+    fec_max_symbols: Ints
+    admin_up: Bools
     oper_up: Bools
     flaps: Ints
+    #: epoch seconds; 0: never
+    last_up_time: Floats
+    last_down_time: Floats
+    #: storms that the PFC watchdog saw begin and end, and whether one lasts
+    storms_detected: Ints
+    storms_restored: Ints
+    stormed: Bools
+    #: highest fill since the last whole two minutes: queue, shared part and headroom of the priority group
+    queue_watermark_bytes: Floats
+    shared_watermark_bytes: Floats
+    xoff_watermark_bytes: Floats
+    queue_fill_bytes: Floats
+    #: optics: switch x port x lane, and switch x port
+    rx_dbm: Floats
+    tx_dbm: Floats
+    bias_amperes: Floats
+    module_celsius: Floats
+    module_volts: Floats
     #: output watts, switch x power supply (two each)
     psu_watts: Floats
+    psu_ok: Bools
+    #: 0 dry, 1 wet
+    leak: Ints
+    #: epoch seconds at which the SNMP container started
+    snmp_start: Floats
     cpu_ratio: Floats
     memory_used_bytes: Floats
     memory_total_bytes: float

@@ -109,3 +109,67 @@ async def test_a_wrong_fault_is_refused_with_the_way_out(
     assert status == 400
     assert reason in answer["error"]
     assert factory.faults.known == ()
+
+
+async def test_quirks_are_listed_switched_and_put_back(factory: Factory, control: Control) -> None:
+    status, body = await ask("GET", f"{control.url}/quirks")
+    assert (status, list(body)) == (200, ["leaf-1", "leaf-2"])
+    assert (body["leaf-1"]["cache"], body["leaf-1"]["agent"], body["leaf-1"]["missing"]) == (True, "ok", [])
+    quirk = {"device": "leaf-1", "name": "agent", "value": "dead"}
+    status, body = await ask("POST", f"{control.url}/quirks", json=quirk)
+    assert (status, body["agent"], factory.quirks["leaf-1"].agent) == (200, "dead", "dead")
+    cells = ["Ethernet40 SAI_PORT_STAT_IF_IN_OCTETS"]
+    await ask("POST", f"{control.url}/quirks", json={"device": "leaf-1", "name": "missing", "value": cells})
+    assert (await ask("GET", f"{control.url}/quirks"))[1]["leaf-1"]["missing"] == cells
+    assert factory.quirks["leaf-2"].agent == "ok"
+    status, body = await ask("DELETE", f"{control.url}/quirks?device=leaf-1")
+    assert (status, body["agent"], body["missing"]) == (200, "ok", [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "reason"),
+    [
+        (
+            "POST",
+            "/quirks",
+            {"device": "leaf-9", "name": "cache", "value": True},
+            "no switch 'leaf-9': there are leaf-1",
+        ),
+        ("POST", "/quirks", {"device": "leaf-1", "name": "cash", "value": True}, "no quirk 'cash': there are cache"),
+        ("POST", "/quirks", {"device": "leaf-1", "name": "agent", "value": "ill"}, "give ok, hung, dead"),
+        ("POST", "/quirks", {"device": "leaf-1"}, 'give {"device": ..., "name": ..., "value": ...}'),
+        ("DELETE", "/quirks?device=leaf", None, "no switch 'leaf'"),
+        ("POST", "/rates", {"port": "leaf-1/Ethernet0", "rates": {"octets": 1}}, "no counter of a port: octets"),
+        ("POST", "/rates", {"port": "leaf-1/Ethernet3", "rates": {"rx_bytes": 1}}, "no port 'Ethernet3' on leaf-1"),
+        ("POST", "/rates", {"port": "leaf-1/Ethernet0", "rates": {"rx_bytes": -1}}, "rates of 0 or more"),
+        ("POST", "/rates", {"port": "leaf-1/Ethernet0"}, 'give {"port"'),
+        ("POST", "/restart", {"device": "leaf-1", "what": "rack"}, 'give {"device": ..., "what": "switch" or "snmp"}'),
+        ("POST", "/restart", {"device": "leaf-9", "what": "snmp"}, "no switch 'leaf-9'"),
+        ("POST", "/traps", {"to": "127.0.0.1"}, "to is '127.0.0.1': give an address and a UDP port"),
+        ("POST", "/traps", {"at": "127.0.0.1:162"}, 'give {"to": "127.0.0.1:9162"}'),
+    ],
+)
+async def test_mistakes_about_switches_are_told(
+    control: Control, method: str, path: str, body: object, reason: str
+) -> None:
+    status, answer = await ask(method, f"{control.url}{path}", json=body)
+    assert status == 400
+    assert reason in answer["error"]
+
+
+async def test_rates_restarts_and_traps_are_set_from_outside(factory: Factory, control: Control) -> None:
+    body: dict[str, Any] = {"port": "leaf-1/Ethernet0", "rates": {"rx_bytes": 1.25e8}}
+    assert (await ask("POST", f"{control.url}/rates", json=body))[0] == 200
+    factory.advance(START + 2)
+    assert factory.state.switches.rx_bytes.rate[0, 0] == 1.25e8
+    assert (await ask("DELETE", f"{control.url}/rates?device=leaf-1"))[0] == 200
+    factory.advance(START + 3)
+    assert factory.state.switches.rx_bytes.rate[0, 0] != 1.25e8
+    assert (await ask("POST", f"{control.url}/restart", json={"device": "leaf-1", "what": "snmp"}))[0] == 200
+    assert factory.state.switches.snmp_start[0] == START + 3
+    assert (await ask("POST", f"{control.url}/restart", json={"device": "leaf-1", "what": "switch"}))[0] == 200
+    assert factory.state.switches.boot_time[0] == START + 3
+    assert await ask("POST", f"{control.url}/traps", json={"to": "127.0.0.1:9162"}) == (200, {"to": "127.0.0.1:9162"})
+    assert factory.traps_to == ("127.0.0.1", 9162)
+    await ask("POST", f"{control.url}/traps", json={"to": None})
+    assert factory.traps_to is None

@@ -334,7 +334,9 @@ def test_devices_fall_silent_and_answer_late_by_name(factory: Factory) -> None:
 
 
 def test_unknown_names_are_told_with_what_is_meant(factory: Factory) -> None:
-    with pytest.raises(ValueError, match=r"unknown fault: 'leek', did you mean 'leak'\? Allowed: device_silent, "):
+    with pytest.raises(
+        ValueError, match=r"unknown fault: 'leek', did you mean 'leak'\? Allowed: congestion, device_silent, "
+    ):
         factory.faults.inject("leek", "A01", START)
     with pytest.raises(ValueError, match="unknown rack or cdu for leak: 'A03', did you mean 'A02'"):
         factory.faults.inject("leak", "A03", START)
@@ -417,7 +419,7 @@ def test_scripts_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     script.write_text("[]")
     assert find_script(str(script)) == script
     assert find_script("gpu").parts[-3:] == ("simulator", "scripts", "gpu.yaml")
-    with pytest.raises(ScriptError, match=r"gpus: no such file, and no script of that name; scripts: gpu$"):
+    with pytest.raises(ScriptError, match=r"gpus: no such file, and no script of that name; scripts: fabric, gpu$"):
         find_script("gpus")
 
 

