@@ -18,7 +18,9 @@ from collectors.collector import (
     MaintenanceError,
     PollResult,
     Pushing,
+    TakesTraps,
     Target,
+    Trap,
     UnknownDeviceError,
 )
 from collectors.plausibility import Plausibility
@@ -106,6 +108,8 @@ class Poller:
         self._plausibility = Plausibility()
         self._push = push
         self._collector: Collector | None = None
+        #: stamp of the last notification: no two share one. Units: epoch ns
+        self._trap_ns = 0
         self._profile = library.profile(target.profile) if target.profile else None
 
     async def poll(self, time_ns: int) -> list[Point]:
@@ -129,6 +133,25 @@ class Poller:
             self._fail(CollectError(str(error)))
         self.health.poll_seconds = self._monotonic() - now
         return [*points, self._health_point(time_ns)]
+
+    def take_trap(self, trap: Trap, now_ns: int) -> None:
+        """Push what a notification of the device tells, stamped now, beside the grid of the polls; it never raises.
+
+        Nothing is told where the device was not polled yet: a notification means something to a collector alone.
+        """
+        collector: object = self._collector
+        if not isinstance(collector, TakesTraps):
+            return
+        self._trap_ns = max(now_ns, self._trap_ns + 1)
+        # Polls are stamped on whole milliseconds: a point of ours must not replace one of theirs.
+        self._trap_ns += self._trap_ns % 1_000_000 == 0
+        try:
+            points = collector.take_trap(trap, self._trap_ns)
+        except Exception:
+            logger.exception("%s: unexpected, from trap %s", self._where, trap.name)
+            return
+        if points:
+            self._push(points)
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from collectors.collector import Target
+from collectors.collector import Target, Trap
 from collectors.discovery import Lists, TargetList
 from collectors.poller import Poller, place, slot_ns
 from collectors.precedence import Precedence
 from collectors.profile import Library
 from storage.point import Point
+
+if TYPE_CHECKING:
+    from collectors.traps import TrapReceiver
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,8 @@ class Fleet:
     concurrency: int = 256
     #: lists of further targets, which come and go while it runs
     lists: Sequence[TargetList] = ()
+    #: host and UDP port for SNMP traps; None: they are not heard
+    traps: tuple[str, int] | None = None
 
 
 class Runtime:
@@ -70,18 +76,41 @@ class Runtime:
         self._running: dict[asyncio.Task[None], str] = {}
         self._written = 0
         self._skipped = 0
+        self._traps: TrapReceiver | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set, then cancel what is in flight and close every connection."""
         scheduler = self._schedule()
         scheduler.start()
+        hearing = asyncio.create_task(self._hear())
         try:
             await stop.wait()
         finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
             scheduler.remove_all_jobs()
             await self._cancel(self._running)
             scheduler.shutdown(wait=False)
             await asyncio.gather(*(poller.aclose() for poller in self._pollers.values()), return_exceptions=True)
+
+    async def _hear(self) -> None:
+        """Hear the targets' notifications until cancelled."""
+        if self._fleet.traps is None:
+            return
+        from collectors.traps import Door, TrapReceiver  # pysnmp: only who listens pays for it
+
+        snmp = [poller for poller in self._pollers.values() if poller.target.protocol == "snmp"]
+        doors = [Door(poller.target, partial(self._take_trap, poller)) for poller in snmp]
+        self._traps = TrapReceiver(self._fleet.traps, doors)
+        while True:
+            try:
+                await self._traps.run()
+            except Exception:
+                logger.exception("SNMP traps: unexpected; heard again in %g s", SELF_PERIOD_S)
+            await asyncio.sleep(SELF_PERIOD_S)
+
+    def _take_trap(self, poller: Poller, trap: Trap) -> None:
+        poller.take_trap(trap, self._clock_ns())
 
     def _schedule(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(
@@ -196,6 +225,9 @@ class Runtime:
             "cpu_seconds_total": usage.ru_utime + usage.ru_stime,
             "memory_bytes": resident_bytes(),
         }
+        if self._traps is not None:
+            fields["traps_total"] = self._traps.counts.taken
+            fields["traps_dropped_total"] = self._traps.counts.dropped.total()
         collector = self._fleet.tags.get("source", os.uname().nodename)
         self._give([Point("collector", {**self._fleet.tags, "collector": collector}, fields, stamp)])
 

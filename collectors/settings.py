@@ -22,6 +22,7 @@ __all__ = [
     "HttpList",
     "TargetSettings",
     "TargetUrl",
+    "TrapSettings",
     "build_targets",
     "parse_target_url",
 ]
@@ -199,6 +200,29 @@ class DiscoverySettings(_Strict):
         return self
 
 
+def _listen(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare and bare == host):
+        raise InvalidValueError(f"{value!r} is no HOST:PORT", 'for example "0.0.0.0:1162", or "[::]:1162"')
+    if not port.isdecimal() or int(port) > 65_535:
+        raise InvalidValueError(f"{port!r} is no port", "0 to 65535; 0 picks one")
+    return value
+
+
+class TrapSettings(_Strict):
+    """Where SNMP traps and informs of the targets are heard."""
+
+    #: HOST:PORT of UDP; from 1024 on no rights are needed
+    listen: Annotated[str, AfterValidator(_listen)] = "0.0.0.0:1162"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
 class CollectorsSettings(_Strict):
     """The section `collectors:`."""
 
@@ -217,6 +241,8 @@ class CollectorsSettings(_Strict):
     targets: tuple[TargetSettings, ...] = ()
     #: lists of further targets, kept by others
     discovery: tuple[DiscoverySettings, ...] = ()
+    #: None: no notifications are heard
+    traps: TrapSettings | None = None
 
     @property
     def folders(self) -> tuple[Path, ...]:
