@@ -5,8 +5,6 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration.
 
 import asyncio
 import json
-import logging
-import os
 import signal
 import sys
 import tempfile
@@ -29,15 +27,17 @@ from collectors import local
 from collectors.address import add_options, parse_options, parse_target_url
 from collectors.collector import CollectError, PollResult, Target, UnknownDeviceError
 from collectors.discovery import build_lists
+from collectors.logs import quiet
 from collectors.poller import place
 from collectors.preflight import check_targets, load_files
-from collectors.probe import find_profile, missing, not_given, target_of
+from collectors.probe import examine, find_profile, missing, not_given, target_of
 from collectors.probe import probe as ask_once
 from collectors.process import Pollers, SimulatorError, simulator
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
-from collectors.terminal import PRINTERS, print_found, print_proof
+from collectors.terminal import PRINTERS, print_found, print_offer, print_proof
+from collectors.traps_port import open_port
 from dashboard.settings import DashboardSettings
 from storage.config import ConfigError, InvalidValueError, load_yaml, suggest
 from storage.point import Point
@@ -67,7 +67,9 @@ Port = Annotated[
 ]
 Script = Annotated[
     str | None,
-    typer.Option(metavar="FILE|NAME", help="a script of faults: a file as config/demo.yaml, or a packaged one: gpu"),
+    typer.Option(
+        metavar="FILE|NAME", help="a script of faults: a file as config/demo.yaml, or a packaged one: fabric, gpu"
+    ),
 ]
 
 #: section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
@@ -98,7 +100,7 @@ class Site(BaseModel):
 
 def main() -> None:
     """Run the command line and turn expected failures into a message and an exit code."""
-    _quiet()
+    quiet()
     # Until a server waits for it, SIGTERM unwinds as Ctrl-C does: children end, temporary folders go.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -159,13 +161,14 @@ def probe(
     """
     target, fleet = _probe_target(device, config, profile, option or ())
     try:
-        result = asyncio.run(_probe(target, fleet.library, timeout))
+        result, offers = asyncio.run(_probe(target, fleet.library, timeout))
     except UnknownDeviceError as error:
         # It answers, so the probe has not failed; but nothing is guessed.
         _complain(f"server=unknown {error}", "[yellow]warning[/]")
         return
     points = place(result.points, fleet.places)
     PRINTERS[output](out, points)
+    print_offer(err, offers)
     for word, lines in (("missing", result.missing), ("rejected", result.rejected)):
         for what in lines:
             _complain(what, f"[yellow]{word}[/]")
@@ -299,17 +302,6 @@ def demo(
             _wait_for_signal(_listening(url))
 
 
-def _quiet() -> None:
-    """Log what changes, and let no library chatter."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for room in ("collectors", "dashboard", "storage"):
-        logging.getLogger(room).setLevel(logging.INFO)
-    for chatty in ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
-    # gRPC's C core writes a line for every server that goes away; the poller says it once.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-
 def _load(path: Path) -> tuple[Site, Fleet]:
     """Read a site, its inventory and its profiles; raise ConfigError with every mistake."""
     site = load_yaml(path, Site)
@@ -319,7 +311,8 @@ def _load(path: Path) -> tuple[Site, Fleet]:
     targets = build_targets(settings, inventory)
     lists = build_lists(settings, inventory, library)
     publish = partial(inventory.points, settings.tags)
-    return site, Fleet(targets, library, settings.tags, inventory.places(), publish, settings.concurrency, lists)
+    traps = settings.traps.address if settings.traps else None
+    return site, Fleet(targets, library, settings.tags, inventory.places(), publish, settings.concurrency, lists, traps)
 
 
 def _count(fleet: Fleet) -> str:
@@ -371,6 +364,9 @@ def _store(config: Path, site: Site) -> Iterator[Store]:
 @contextmanager
 def _collecting(config: Path, store: Store, site: Site) -> Iterator[Writer]:
     """Poll the fleet into the store: pollers in a process of their own, so that no burst of answers delays the wall."""
+    if site.collectors.traps:
+        # Told here and now; the pollers, a process of their own, would only say it in the log.
+        open_port(site.collectors.traps.address).close()
     writer = Writer(store, site.storage.batch)
     pollers = Pollers(_poll_for_parent, config, writer.put)
     pollers.start()
@@ -383,7 +379,7 @@ def _collecting(config: Path, store: Store, site: Site) -> Iterator[Writer]:
 
 def _poll_for_parent(config: Path, give: Callable[[Sequence[Point]], None], stopped: asyncio.Event) -> Awaitable[None]:
     """Return the coroutine that polls the site's fleet, in the pollers' own process."""
-    _quiet()
+    quiet()
     _site, fleet = _load(config)
     return Runtime(fleet, give).run(stopped)
 
@@ -484,16 +480,16 @@ def _target_of(url: str, options: Sequence[str]) -> Target:
         raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
 
 
-async def _probe(target: Target, library: Library, timeout_s: float) -> PollResult:
+async def _probe(target: Target, library: Library, timeout_s: float) -> tuple[PollResult, list[str]]:
     profile = await find_profile(target, library, timeout_s)
     if profile is not None:
         _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
     result = await ask_once(target, profile, timeout_s)
     if profile is None:
-        return result
+        return result, []
     for what in not_given(profile, result):
         _complain(what, "[dim]not given[/]")
-    return replace(result, missing=missing(profile, result))
+    return replace(result, missing=missing(profile, result)), await examine(target, profile)
 
 
 if __name__ == "__main__":

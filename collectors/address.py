@@ -20,10 +20,29 @@ FORMS: Mapping[str, str] = {
 _TLS = ("on", "off")
 #: option -> its values, None where any text may stand
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
-    "snmp": {"version": ("1", "2c", "3"), "auth": None, "priv": None},
+    # engine_id: the sender's, for SNMPv3 traps; priorities: those of PFC and queues that are read, or all
+    "snmp": {
+        "version": ("1", "2c", "3"),
+        "auth": None,
+        "priv": None,
+        "context": None,
+        "engine": ("gufo", "pysnmp"),
+        "engine_id": None,
+        "priorities": None,
+    },
     "modbus": {"word_order": ("big", "little"), "timeout": None, "retries": None, "max_span": None, "gap": None},
     "redfish": {"tls": (*_TLS, "insecure")},
-    "gnmi": {"tls": _TLS, "ca": None, "cert": None, "key": None, "server_name": None},
+    "gnmi": {
+        "tls": _TLS,
+        "ca": None,
+        "cert": None,
+        "key": None,
+        "server_name": None,
+        "auth": ("password", "jwt"),
+        "mode": ("poll", "sample", "get"),
+        "on_change": _TLS,
+        "priorities": None,
+    },
     "mqtt": {"tls": (*_TLS, "insecure"), "ca": None, "cert": None, "key": None},
     # release: a file; while it is there NVML is let go, so that a driver can be unloaded or a GPU be reset
     "nvml": {"release": None, "workload": ("on", "off")},

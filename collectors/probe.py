@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
+from importlib import import_module
 from socket import gethostname
 from time import time_ns
 from urllib.parse import urlsplit
@@ -13,9 +14,12 @@ from collectors.inventory import Inventory
 from collectors.poller import identify, open_collector
 from collectors.profile import Library, Profile
 from collectors.settings import CollectorsSettings, TargetSettings, build_targets
+from storage.config import parse_duration
 
 #: seconds between two looks at what a broker has pushed
 _LOOK_S = 0.2
+#: seconds that a look at all that a device offers may take: counters are watched for some of their refreshes
+_EXAMINE_S = 60.0
 #: what ends the field's name in a line of a poll: `inference.awake: no sample`, `gpu.power_watts[gpu=x]=-1: ...`
 _PATH = re.compile(r"[:\[=]")
 
@@ -59,6 +63,8 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
     """
     collector = open_collector(target, profile)
     result: PollResult | None = None
+    if profile is not None:
+        timeout_s = max(timeout_s, parse_duration(profile.poll.deadline).total_seconds())
     try:
         async with asyncio.timeout(timeout_s):
             result = await collector.poll(time_ns())
@@ -72,6 +78,23 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
     finally:
         await collector.aclose()
     return result
+
+
+async def examine(target: Target, profile: Profile | None) -> list[str]:
+    """Return what the device offers beyond its points, a line each; nothing where its protocol has no such look.
+
+    What stops it is a line too: the points are there already.
+    """
+    look = getattr(import_module(f"collectors.{target.protocol}"), "examine", None)
+    if look is None or profile is None:
+        return []
+    try:
+        async with asyncio.timeout(_EXAMINE_S):
+            return list(await look(target, profile))
+    except TimeoutError:
+        return [f"not examined: no end of it within {_EXAMINE_S:g} s"]
+    except CollectError as error:
+        return [f"not examined: {error}"]
 
 
 def not_given(profile: Profile, result: PollResult) -> list[str]:

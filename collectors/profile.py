@@ -48,6 +48,12 @@ class PointSpec(_Strict):
     unit: str | None = None
     #: raw values that mean "no value", before scaling
     null_if: tuple[Raw, ...] = ()
+    #: row variable -> weight: the raw value is multiplied by 10^(weight x variable), summed over all of them
+    scale_from: Mapping[str, int] = Field(default_factory=dict)
+    #: row variable that the raw value is multiplied by
+    factor_from: str = ""
+    #: lowest and highest raw value that this reading is for; others belong to another reading of the same address
+    applies: tuple[float | None, float | None] = (None, None)
     #: bits of a counter that wraps before 64: it goes on where it wrapped, and is told apart from one that was reset
     wrap: Literal[32] | None = None
     #: plausible range in `unit`, after scaling
@@ -55,11 +61,13 @@ class PointSpec(_Strict):
     max: float | None = None
     #: raw value -> state number of the schema, or null for "no value"
     enum: Mapping[Raw, int | None] | None = None
+    #: state of the raw values that `enum` does not name; without it they are refused
+    otherwise: int | None = None
     #: bit number -> name; each bit becomes a row of `alarm_bits` with that name in the tag `bit`
     flags: Mapping[int, str] | None = None
     tags: Mapping[str, str] = Field(default_factory=dict)
-    #: fast: each poll; slow: each `poll.slow`
-    every: Literal["fast", "slow"] = "fast"
+    #: fast: each poll; medium: each `poll.medium` (SNMP only); slow: each `poll.slow`
+    every: Literal["fast", "medium", "slow"] = "fast"
     #: what to set on the device where this reading is not there; told by `tokenwatt probe`
     hint: str = ""
 
@@ -104,11 +112,12 @@ class Poll(_Strict):
     """Suggested cadence; the target's interval wins."""
 
     fast: str = "10s"
+    medium: str = "60s"
     slow: str = "300s"
     #: time that a poll of this model may take at least; a target's shorter timeout is raised to it
     deadline: str = "0s"
 
-    @field_validator("fast", "slow", "deadline")
+    @field_validator("fast", "medium", "slow", "deadline")
     @classmethod
     def _duration(cls, value: str) -> str:
         parse_duration(value)
@@ -227,7 +236,7 @@ def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
     if profile.profile != stem:
         yield ("profile",), InvalidValueError(f"{profile.profile!r} is not the file's name", f"write profile: {stem}")
     for number, group in enumerate(profile.groups):
-        yield from _group_mistakes(("groups", number), group)
+        yield from _group_mistakes(("groups", number), group, profile.protocol)
     for number, rule in enumerate(profile.derived):
         yield from _derived_mistakes(("derived", number), rule)
     for path in profile.lacks:
@@ -235,7 +244,7 @@ def _mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
             yield ("lacks", path), wrong
 
 
-def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
+def _group_mistakes(at: tuple[object, ...], group: Group, protocol: str) -> Iterator[Mistake]:
     known: set[str] = set()
     seen: dict[tuple[object, ...], tuple[int, int | None]] = {}
     for number, spec in enumerate(group.points):
@@ -248,6 +257,7 @@ def _group_mistakes(at: tuple[object, ...], group: Group) -> Iterator[Mistake]:
         known.update(MEASUREMENTS[measurement].tags)
         yield from _tag_mistakes((*here, "tags"), spec.tags, measurement)
         yield from _value_mistakes(here, spec)
+        yield from _row_mistakes(here, spec, protocol)
         tags = sorted(own_tags(group, spec, measurement).items())
         bits: list[tuple[int | None, str]] = [*spec.flags.items()] if spec.flags else [(None, "")]
         for bit, name in bits:
@@ -300,6 +310,24 @@ def _value_mistakes(at: tuple[object, ...], spec: PointSpec) -> Iterator[Mistake
         yield (*at, "frac_bits"), InvalidValueError(f"{spec.frac_bits} is out of range", "0 to 63")
     if not spec.addresses:
         yield (*at, "at"), InvalidValueError("names no address", "give at least one")
+
+
+def _row_mistakes(at: tuple[object, ...], spec: PointSpec, protocol: str) -> Iterator[Mistake]:
+    """Yield what is wrong with how a reading depends on its kind, its row and its raw value."""
+    measurement, _, name = spec.to.partition(".")
+    field = MEASUREMENTS[measurement].fields[name]
+    if spec.wrap and field.kind != "counter":
+        yield (*at, "wrap"), InvalidValueError(f"{spec.to} is a {field.kind}: it does not wrap", "leave it out")
+    if (spec.scale_from or spec.factor_from) and (spec.enum or spec.flags or field.kind not in ("gauge", "counter")):
+        key = "scale_from" if spec.scale_from else "factor_from"
+        yield (*at, key), InvalidValueError("only numbers are scaled", "leave it out")
+    if spec.otherwise is not None and (not spec.enum or spec.otherwise not in (field.states or {spec.otherwise})):
+        yield (*at, "otherwise"), InvalidValueError(f"{spec.otherwise} is no state of an `enum`", "add an enum")
+    low, high = spec.applies
+    if low is not None and high is not None and low > high:
+        yield (*at, "applies"), InvalidValueError(f"{low:g} is above {high:g}", "swap them")
+    if spec.every == "medium" and protocol != "snmp":
+        yield (*at, "every"), InvalidValueError(f"{protocol} knows fast and slow only", "write fast or slow")
 
 
 def _derived_mistakes(at: tuple[object, ...], rule: Derived) -> Iterator[Mistake]:

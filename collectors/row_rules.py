@@ -44,6 +44,31 @@ class Rule(Strict):
         return text.replace("{value}", value)
 
 
+class Times(Strict):
+    """Values that one variable takes in turn: the rows are read once for each of them."""
+
+    #: values where the target's options do not choose
+    default: tuple[str, ...]
+    #: values that exist, those of the option's word `all`
+    all: tuple[str, ...]
+    #: the target's option that chooses: `all`, or values with commas between
+    option: str | None = None
+
+    def chosen(self, options: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values of a target with these options.
+
+        Raises:
+            ValueError: the option names a value that does not exist.
+        """
+        text = options.get(self.option, "") if self.option else ""
+        if not text:
+            return self.default
+        wanted = self.all if text == "all" else tuple(part.strip() for part in text.split(","))
+        if strange := [value for value in wanted if value not in self.all]:
+            raise ValueError(f"{self.option}={text!r}: {strange[0]!r} is not one of {', '.join(self.all)} or all")
+        return tuple(dict.fromkeys(wanted))
+
+
 def make_variables(rules: Mapping[str, tuple[Rule, ...]], row: Row) -> Row:
     """Return the row with the variables that the rules make; of each variable the first rule that fits wins."""
     made = dict(row)

@@ -7,16 +7,22 @@ How a profile of `protocol: snmp` reads:
 - `each: {}`: scalars; `at` is a full instance (`1.3.6.1.2.1.25.1.1.0`).
 - `each: {column: OID, index: [a, b]}`: one row per index that a walk of that column finds; walked again each
   `poll.slow` and after a restart of the agent. The index is the row variable `index`, its parts are `a` and `b` (the
-  last name takes what is left). `union: [OID, ...]` walks several columns and takes every index of any of them.
-- `labels: {name: OID}`: columns whose text becomes row variables. `set: {variable: [rule, ...]}`: variables made from
+  last name takes what is left); `index: regex` with named groups takes it apart and leaves out the rows that it does
+  not fit. `union: [OID, ...]` walks several columns and takes every index of any of them. `optional: true`: a device
+  without any such row lacks nothing.
+- `labels: {name: OID}`: columns whose text becomes row variables; with braces (`column.{a}`) the cell of another
+  table. `times: {name: {default: [...], all: [...], option: name}}` reads the rows once for each value of a variable,
+  as the target's option chooses. `target` is the target's own name. `set: {variable: [rule, ...]}`: variables made from
   others, the first rule that fits wins. A rule has `from` (a variable, `index` by default) and may have `match` (a
   regular expression), `map` (value -> text), `add` (an integer added to it), `text` (`{value}` or `\\1`), `when`.
 - `where: {variable: pattern or patterns}` keeps the rows whose variables match (fnmatch).
 - `require: {OID: [integers]}`: columns read with each poll; a row is left out unless every one has such a value.
 - `at` of a row is a column, its instance is `column.index`; with braces (`column.{index}.3`) it is the instance itself.
   ` /regex/` behind an OID takes the first group of the text. Of several addresses the first that answers counts.
-- `at: agent` is how much of the tables answered: 0 all that ever did, 1 a part, 2 nothing, so that a dead subagent
-  under a living agent shows (SONiC: sysUpTime answers, the counters do not).
+- `at: agent` is how much of the tables answered: 0 all that ever did, 1 a part, 2 nothing, so that a dead or hung
+  subagent under a living agent shows (SONiC: sysUpTime answers, the counters do not).
+- `transport: {anchor: column}` and `each: {anchored: true}`: the counters of these tables are taken just after the
+  agent refreshed them and stamped with that instant (`collectors/snmp_anchor.py`). `wrap: 32`: `collectors/unwrap.py`.
 
 Instances are always fetched by GET: SONiC's walks stop at the first missing cell. An address that this device never
 answered is asked again only each `poll.slow`.
@@ -27,28 +33,52 @@ Source: RFC 3418 (system group), RFC 2863 (IF-MIB); facts of SONiC's agent: soni
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
-from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, ProtocolError, Target
+from collectors.collector import (
+    CollectError,
+    Collector,
+    DeviceTimeoutError,
+    PollResult,
+    ProtocolError,
+    Target,
+    Trap,
+    UnknownDeviceError,
+)
 from collectors.decode import Batch
-from collectors.profile import PointSpec, Profile
-from collectors.row_rules import Row
+from collectors.profile import Profile
+from collectors.snmp_anchor import Anchor, Clock, Refresh
+from collectors.snmp_answers import MISSING, Answers, Due, Schedule
 from collectors.snmp_client import SnmpClient, Value
-from collectors.snmp_rows import Each
-from collectors.snmp_tables import AGENT, Address, Table, first_value, read_groups
+from collectors.snmp_counters import Counters, ResetEvent
+from collectors.snmp_links import read_link
+from collectors.snmp_probe import examine as examine
+from collectors.snmp_rows import RowSearch
+from collectors.snmp_tables import read_groups
 from storage.config import parse_duration
+from storage.point import FieldValue, Point
+from storage.schema import MEASUREMENTS
 
 SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
+HR_UPTIME = "1.3.6.1.2.1.25.1.1.0"
 
-#: how many rows a line about missing instances names
-NAMED_ROWS = 3
+#: shares of a poll's deadline: for the tables, so that a hung subagent leaves time to ask the agent itself, and for
+#: waiting for refreshes
+TABLES_SHARE, WAIT_SHARE = 0.8, 0.5
+MILLISECOND_NS = 1_000_000
+#: notifications of unknown ports that one poll tells of
+STRANGE_LINKS = 5
+#: an agent is given so long to say what it is
+IDENTIFY = timedelta(seconds=10)
 
 
 class SnmpCollector:
     """One agent, asked for what its profile says."""
 
-    def __init__(self, target: Target, profile: Profile) -> None:
+    def __init__(self, target: Target, profile: Profile, clock: Clock | None = None) -> None:
         """Check the target and the profile's groups; open nothing.
 
         Raises:
@@ -57,172 +87,238 @@ class SnmpCollector:
         """
         self._target = target
         self._profile = profile
-        self._client = SnmpClient(target)
-        self._tables = read_groups(profile)
-        self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
-        self._last_slow_ns: int | None = None
+        self._clock = clock or Clock()
+        deadline = max(target.timeout, parse_duration(profile.poll.deadline))
+        self._deadline_s = deadline.total_seconds()
+        self._client = SnmpClient(target, deadline, self._clock.monotonic)
+        self._answers = Answers(read_groups(profile, target))
+        self._search = RowSearch(self._client)
+        self._schedule = Schedule(profile.poll, target.name)
+        self._counters = Counters(target.interval.total_seconds())
+        column = profile.transport.get("anchor")
+        self._anchor = Anchor(str(column), self._clock) if column else None
         self._uptime = 0
         self._rows_known = False
-        #: columns walked for the present search: a search that a deadline cut goes on with the next poll
-        self._walked: dict[str, Mapping[str, Value]] = {}
-        #: addresses that answered since start, that did not in this slow period, and that were told to be missing
-        self._seen: set[Address] = set()
-        self._absent: set[Address] = set()
-        self._told: set[Address] = set()
+        self._agent = 0
+        self._polls = 0
+        #: stamp of the last anchored points, and notifications of ports that nobody knows
+        self._anchored_ns = 0
+        self._strange_links: list[str] = []
 
     async def poll(self, time_ns: int) -> PollResult:
-        """Read scalars, then the tables' instances; return their points stamped `time_ns`.
+        """Read scalars, then the tables' instances; return their points stamped `time_ns`, anchored ones otherwise.
 
         Raises:
             CollectError: no answer, or none of what the profile asks for.
         """
         try:
-            async with asyncio.timeout(self._target.timeout.total_seconds()):
+            async with asyncio.timeout(self._deadline_s):
                 return await self._poll(time_ns)
         except TimeoutError as error:
-            raise DeviceTimeoutError(
-                f"{self._client.where}: poll not complete in {self._target.timeout.total_seconds():g} s"
-            ) from error
+            raise DeviceTimeoutError(f"{self._client.where}: poll not complete in {self._deadline_s:g} s") from error
 
     async def aclose(self) -> None:
         """Drop the session."""
         self._client.close()
 
+    def take_trap(self, trap: Trap, time_ns: int) -> Sequence[Point]:
+        """Return the state that a linkUp or linkDown tells; nothing for another, or for a port that nobody knows."""
+        link = read_link(trap)
+        if link is None:
+            return ()
+        batch, found = Batch(self._target, self._profile), ""
+        for plan in self._answers.plans:
+            for row in plan.table.rows if plan.table.each.columns else ():
+                if row["index"] != link.index:
+                    continue
+                for spec, _ in plan.table.addresses:
+                    if spec.to in link.states and found in ("", row["interface"]):
+                        batch.add(plan.table.group, spec, link.states[spec.to], row)
+                        found = row["interface"]
+        if not found:
+            if len(self._strange_links) < STRANGE_LINKS:
+                self._strange_links.append(link.index)
+            return ()
+        return (*batch.finish(time_ns).points, self._event("link", link.severity, link.text, found, time_ns))
+
     async def _poll(self, time_ns: int) -> PollResult:
-        slow = self._last_slow_ns is None or time_ns - self._last_slow_ns >= self._slow_ns
-        restarted = self._restarted((await self._client.get([SYS_UPTIME])).get(SYS_UPTIME))
-        if slow or restarted:
-            self._rows_known = False
-        if not self._rows_known:
-            await self._find_rows()
-        values = await self._client.get(self._instances(slow))
-        if not values:
+        due = self._schedule.due(time_ns)
+        values = await self._greet()
+        began, hung, refresh = asyncio.get_running_loop().time(), "", None
+        try:
+            async with asyncio.timeout(TABLES_SHARE * self._deadline_s):
+                if due.slow or not self._rows_known:
+                    await self._find_rows()
+                refresh = await self._read(values, due, began)
+        except (TimeoutError, DeviceTimeoutError) as error:
+            hung = await self._explain_silence(error, values)
+        self._check(values, hung)
+        return self._result(values, due, time_ns, refresh, hung)
+
+    async def _greet(self) -> dict[str, Value]:
+        """Ask the agent itself, which answers though its subagents do not."""
+        try:
+            values = await self._client.get([SYS_UPTIME, HR_UPTIME])
+        except CollectError:
+            # What was learned of the session, above all that its keys are right, may be wrong by now.
+            self._client.close()
+            raise
+        uptime = values.get(SYS_UPTIME)
+        if isinstance(uptime, int):
+            if uptime < self._uptime:  # the agent restarted: indexes may have moved
+                self._rows_known = False
+            self._uptime = uptime
+        return values
+
+    async def _find_rows(self) -> None:
+        """Walk for the rows of every table; each column is walked once, whichever tables ask for it."""
+        plans = self._answers.plans
+        found = [await self._search.rows(plan.table.each, plan.table.given) for plan in plans]
+        # From here on nothing waits: a deadline must not leave the rows of some tables new and of others old.
+        for plan, rows in zip(plans, found, strict=True):
+            # An agent whose tables are gone for a moment must not lose us the rows: they are asked for by GET.
+            plan.table.rows = rows or plan.table.rows
+        self._search.forget()
+        self._answers.forget_absent()
+        for plan in plans:
+            plan.refresh()
+        self._counters.prepare(plans)
+        self._rows_known = self._answers.knows_rows
+
+    async def _read(self, values: dict[str, Value], due: Due, began: float) -> Refresh | None:
+        """Read the instances into `values`, anchored ones first; return the refresh that they were taken after."""
+        anchor, indexes = self._anchor, self._anchored_indexes()
+        if anchor is None or not indexes:
+            await self._client.get([oid for oid in self._answers.instances(due) if oid not in values], values)
+            return None
+        watched = anchor.instances(indexes)
+        refresh = await anchor.wait(self._client.get, watched, self._left(began))
+        await self._client.get(self._answers.instances(due, anchored=True), values)
+        anchor.note(values, indexes)
+        if not watched and (watched := anchor.instances(indexes)):  # it was idle and is no more
+            refresh = await anchor.wait(self._client.get, watched, self._left(began))
+            await self._client.get(self._answers.instances(due, anchored=True), values)
+        rest = self._answers.instances(due, anchored=False)
+        await self._client.get([oid for oid in rest if oid not in values], values)
+        self._polls += 1
+        # The first poll shall not be kept waiting for it.
+        if refresh is not None and (self._polls == 2 or (due.slow and self._polls > 1)):
+            await self._time_refresh(anchor, watched, refresh, began)
+        return refresh
+
+    async def _time_refresh(self, anchor: Anchor, watched: Sequence[str], refresh: Refresh, began: float) -> None:
+        """Wait for the refresh after this one, where the deadline allows; what was read counts without it too."""
+        try:
+            await anchor.wait(self._client.get, watched, self._left(began), refresh)
+        except DeviceTimeoutError:
+            return
+
+    def _left(self, began: float) -> float:
+        """Return the time that a poll may still wait for a refresh. Units: s."""
+        return max(0.0, WAIT_SHARE * self._deadline_s - (asyncio.get_running_loop().time() - began))
+
+    def _anchored_indexes(self) -> list[str]:
+        rows = (row for plan in self._answers.plans if plan.table.each.anchored for row in plan.table.rows)
+        return list(dict.fromkeys(row["index"] for row in rows))
+
+    async def _explain_silence(self, error: Exception, values: Mapping[str, Value]) -> str:
+        """Return what to tell of tables that do not answer in time; raise where the agent itself does not either."""
+        if isinstance(error, TimeoutError):
+            error = DeviceTimeoutError(f"tables not complete in {TABLES_SHARE * self._deadline_s:g} s")
+        if not self._answers.tells_state and not values.keys() - {SYS_UPTIME, HR_UPTIME}:
+            raise error
+        await self._client.get([SYS_UPTIME])
+        return f"the agent answers, its tables do not: a subagent hangs or is slow: {error}"
+
+    def _check(self, values: Mapping[str, Value], hung: str) -> None:
+        asked = self._answers.instances(Due(medium=True, slow=True))
+        if not hung and not any(oid in values for oid in asked):
             raise ProtocolError(
                 f"{self._client.where}: the agent answers but has nothing of profile {self._profile.profile!r}: "
                 "its subagent is missing, its view excludes it, or another profile fits"
             )
-        values[AGENT] = self._agent_state(slow, values)
+
+    def _result(
+        self, values: dict[str, Value], due: Due, time_ns: int, refresh: Refresh | None, hung: str
+    ) -> PollResult:
+        stamp = self._stamp(refresh, time_ns)
         batch = Batch(self._target, self._profile)
-        for table in self._tables:
-            self._decode(table, values, slow, batch)
-        if slow:
-            self._last_slow_ns = time_ns
-        return batch.finish(time_ns)
+        anchored = batch if stamp == time_ns else Batch(self._target, self._profile)
+        if hung:
+            batch.miss(hung)
+        for index in self._strange_links:
+            batch.miss(f"notification of a link at ifIndex {index}, which no row has")
+        self._strange_links.clear()
+        boot = values.get(HR_UPTIME, values.get(SYS_UPTIME))
+        resets = self._counters.take(values, boot if isinstance(boot, int) else None, self._clock.monotonic())
+        state = self._answers.decode(values, due, batch, anchored)
+        if not hung:
+            self._schedule.done(due, time_ns)
+        events = [*self._reset_events(resets, time_ns), *self._agent_events(state, hung, time_ns)]
+        result = batch.finish(time_ns)
+        points, missing, rejected = self._with_refresh(result.points, time_ns), result.missing, result.rejected
+        if anchored is batch:
+            points = self._with_age(points, refresh, time_ns)
+        else:
+            theirs = anchored.finish(stamp)
+            points = [*points, *self._with_age(theirs.points, refresh, time_ns)]
+            missing, rejected = (*missing, *theirs.missing), (*rejected, *theirs.rejected)
+        requests, anew = self._client.requests, self._counters.resets
+        return PollResult([*points, *events], missing, rejected, requests=requests, resets=anew)
 
-    def _restarted(self, uptime: Value | None) -> bool:
-        """Tell whether sysUpTime went back: indexes may have moved."""
-        before, self._uptime = self._uptime, uptime if isinstance(uptime, int) else self._uptime
-        return self._uptime < before
+    def _stamp(self, refresh: Refresh | None, time_ns: int) -> int:
+        """Return the stamp of anchored points: the refresh, else the poll's; always later than the last."""
+        stamp = time_ns if refresh is None else refresh.time_ns
+        self._anchored_ns = max(stamp, self._anchored_ns + MILLISECOND_NS)
+        return self._anchored_ns
 
-    async def _find_rows(self) -> None:
-        """Walk for the rows of every table; each column is walked once, whichever tables ask for it."""
-        for table in self._tables:
-            # An agent whose tables are gone for a moment must not lose us the rows: they are asked for by GET.
-            table.rows = await self._rows_of(table.each) or table.rows
-        self._walked.clear()
-        self._absent.clear()
-        self._rows_known = True
+    def _with_age(self, points: Sequence[Point], refresh: Refresh | None, time_ns: int) -> Sequence[Point]:
+        """Add how old the counters of the ports are, where a refresh was waited for and one is known."""
+        last = refresh or (self._anchor.last if self._anchor and self._anchor.waited else None)
+        if last is None:
+            return points
+        age = {"counter_age_seconds": max(0.0, (time_ns - last.time_ns) / 1e9)}
+        return [replace(p, fields={**p.fields, **age}) if p.measurement == "interface" else p for p in points]
 
-    async def _rows_of(self, each: Each) -> list[Row]:
-        for column in each.columns:
-            if column not in self._walked:
-                self._walked[column] = await self._client.walk(column)
-        # Rows without an index are a quirk of SONiC's agent.
-        indexes = sorted({index for column in each.columns for index in self._walked[column] if index}, key=_numeric)
-        labels = {name: await self._cells(column, indexes) for name, column in each.labels.items()}
-        rows = []
-        for index in indexes:
-            texts = {name: str(cells[index]) for name, cells in labels.items() if cells.get(index, "") != ""}
-            row = each.row(index, texts)
-            if row is not None:
-                rows.append(row)
-        return rows
+    def _with_refresh(self, points: Sequence[Point], time_ns: int) -> Sequence[Point]:
+        """Add the time between two refreshes to the switch's own point."""
+        if self._anchor is None or self._anchor.period_s is None:
+            return points
+        fields: dict[str, FieldValue] = {"counter_refresh_seconds": self._anchor.period_s}
+        self._anchor.period_s = None
+        own = self._tags("switch")
+        for number, point in enumerate(points):
+            if point.measurement == "switch" and point.tags == own:
+                changed = replace(point, fields={**point.fields, **fields})
+                return [*points[:number], changed, *points[number + 1 :]]
+        return [*points, Point("switch", own, fields, time_ns)]
 
-    async def _cells(self, column: str, indexes: Sequence[str]) -> Mapping[str, Value]:
-        """Return a column's cells: what a walk brought, and by GET what it left out."""
-        cells = dict(self._walked.get(column, {}))
-        left = {f"{column}.{index}": index for index in indexes if index not in cells}
-        values = await self._client.get(list(left))
-        return cells | {left[oid]: value for oid, value in values.items() if oid in left}
+    def _reset_events(self, resets: Sequence[ResetEvent], time_ns: int) -> list[Point]:
+        return [self._event("reset", 0, reset.text, reset.interface, time_ns) for reset in resets]
 
-    def _candidates(self, addresses: tuple[Address, ...]) -> list[Address]:
-        """Return the addresses to try, in order: none behind one that is known to answer, none known to be absent."""
-        tried = []
-        for address in addresses:
-            if address not in self._absent:
-                tried.append(address)
-            if address in self._seen:
-                break
-        return tried
+    def _agent_events(self, state: int, hung: str, time_ns: int) -> list[Point]:
+        """Tell once that the tables went away or came back; back, everything is asked for anew."""
+        before, self._agent = self._agent, state
+        if (state == MISSING) == (before == MISSING) or not self._answers.tells_state:
+            return []
+        if state == MISSING:
+            text = hung or "the agent answers, its tables are gone: a subagent is dead"
+            return [self._event("agent", 1, text, "", time_ns)]
+        self._rows_known = False
+        self._schedule.reset()
+        return [self._event("agent", 0, "its tables answer again", "", time_ns)]
 
-    def _instances(self, slow: bool) -> list[str]:
-        """Return every instance of this poll once, row by row."""
-        wanted: dict[str, None] = {}
-        for table in self._tables:
-            due = table.due(slow)
-            for row in table.wanted() if due else ():
-                if row is not None:
-                    wanted.update(dict.fromkeys(f"{column}.{row['index']}" for column in table.each.require))
-                for _, addresses in due:
-                    wanted.update(dict.fromkeys(address.instance(row) for address in self._candidates(addresses)))
-        wanted.pop(AGENT, None)
-        return list(wanted)
+    def _event(self, kind: str, severity: int, text: str, interface: str, time_ns: int) -> Point:
+        tags = self._tags("switch_event", interface=interface, kind=kind)
+        return Point("switch_event", tags, {"severity": severity, "text": text}, time_ns)
 
-    def _agent_state(self, slow: bool, values: Mapping[str, Value]) -> int:
-        """Return how much of what the tables ever answered came now: 0 all, 1 a part, 2 nothing."""
-        asked = answered = 0
-        for table in self._tables:
-            known = [address for _, found in table.due(slow) for address in found if address in self._seen]
-            oids = [address.instance(row) for row in table.rows for address in known]
-            asked += len(oids)
-            answered += sum(oid in values for oid in oids)
-        tables = any(table.each.columns for table in self._tables)
-        if tables and not any(table.rows for table in self._tables):
-            return 2
-        return 0 if answered == asked else 1 if answered else 2
-
-    def _decode(self, table: Table, values: Mapping[str, Value], slow: bool, batch: Batch) -> None:
-        if table.each.columns and not table.rows:
-            batch.miss(f"{table.group.points[0].to}: no rows at {', '.join(table.each.columns)}")
-        rows = [row for row in table.wanted() if row is None or self._is_alive(table.each, row, values, batch)]
-        for spec, addresses in table.due(slow):
-            candidates = self._candidates(addresses)
-            silent = []
-            for row in rows:
-                value = first_value(candidates, row, values, self._seen)
-                if value is None:
-                    silent.append("" if row is None else row["index"])
-                else:
-                    batch.add(table.group, spec, value, row)
-            if silent:
-                self._note_silence(spec, candidates, silent, len(rows), batch)
-
-    def _is_alive(self, each: Each, row: Row, values: Mapping[str, Value], batch: Batch) -> bool:
-        for column, allowed in each.require.items():
-            value = values.get(f"{column}.{row['index']}")
-            if value not in allowed:
-                came = "no such instance" if value is None else f"{value!r}"
-                batch.miss(f"row {row['index']}: {column} is {came}, not one of {', '.join(map(str, allowed))}")
-                return False
-        return True
-
-    def _note_silence(
-        self, spec: PointSpec, candidates: Sequence[Address], silent: list[str], rows: int, batch: Batch
-    ) -> None:
-        """Report missing instances; an address that never answered is told once and left alone for a while."""
-        never = [address for address in candidates if address not in self._seen]
-        fresh = not self._told.issuperset(candidates) or len(never) < len(candidates)
-        if len(silent) == rows:
-            self._absent.update(never)
-        self._told.update(candidates)
-        if candidates and fresh:
-            named = ", ".join(index for index in silent[:NAMED_ROWS] if index)
-            where = f" for {len(silent)} of {rows} rows ({named})" if named else ""
-            batch.miss(f"{spec.to}: no such instance at {' or '.join(a.oid for a in candidates)}{where}")
+    def _tags(self, measurement: str, **own: str) -> dict[str, str]:
+        tags = {self._profile.identity: self._target.name, **self._target.tags, **own}
+        return {name: tags[name] for name in MEASUREMENTS[measurement].tags if tags.get(name)}
 
 
-def open_collector(target: Target, profile: Profile | None) -> Collector:
-    """Return the collector of one SNMP agent; nothing is opened yet.
+def open_collector(target: Target, profile: Profile | None, clock: Clock | None = None) -> Collector:
+    """Return the collector of one SNMP agent; nothing is opened yet. `clock` is the machine's without it.
 
     Raises:
         CollectError: no profile, or the target's options are wrong.
@@ -230,7 +326,7 @@ def open_collector(target: Target, profile: Profile | None) -> Collector:
     """
     if profile is None:
         raise CollectError(f"{target.name} {target.address}: SNMP needs a profile")
-    return SnmpCollector(target, profile)
+    return SnmpCollector(target, profile, clock)
 
 
 async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
@@ -239,7 +335,7 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     Raises:
         CollectError: no answer, or no candidate fits; names what the agent says and the candidates.
     """
-    client = SnmpClient(target)
+    client = SnmpClient(target, max(target.timeout, IDENTIFY))
     try:
         answer = await client.get([SYS_DESCR, SYS_OBJECT_ID])
     finally:
@@ -249,7 +345,7 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     scored = [(score, profile) for profile in candidates if (score := _score(profile, descr, object_id)) > (0, 0)]
     if not scored:
         names = ", ".join(profile.profile for profile in candidates)
-        raise CollectError(f"{client.where}: sysObjectID {object_id}, sysDescr {descr!r}: none of {names} fits")
+        raise UnknownDeviceError(f"{client.where}: sysObjectID {object_id}, sysDescr {descr!r}: none of {names} fits")
     return max(scored, key=lambda pair: pair[0])[1]
 
 
@@ -261,7 +357,3 @@ def _score(profile: Profile, descr: str, object_id: str) -> tuple[int, int]:
     if pattern and not re.search(pattern, descr):
         return (0, 0)
     return (1 if pattern else 0, len(prefix.split(".")) if prefix else 0)
-
-
-def _numeric(index: str) -> tuple[int, ...]:
-    return tuple(map(int, index.split(".")))

@@ -4,13 +4,15 @@ How a profile writes them stands in `collectors/snmp.py`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 from pydantic import ValidationError
 
+from collectors.collector import CollectError, Target
 from collectors.profile import Group, PointSpec, Profile
-from collectors.row_rules import Row
+from collectors.row_rules import Row, Times
 from collectors.snmp_client import Value
 from collectors.snmp_rows import Each
 from storage.config import ConfigError, Problem
@@ -25,6 +27,8 @@ class Address:
 
     oid: str
     pattern: re.Pattern[str] | None
+    #: values of the table's `times`, so that a priority that is not there is told apart from one that is
+    times: str = ""
 
     def instance(self, row: Row | None) -> str:
         """Return the OID to ask for in this row."""
@@ -48,29 +52,34 @@ class Table:
     each: Each
     addresses: Sequence[tuple[PointSpec, tuple[Address, ...]]]
     rows: list[Row] = field(default_factory=list)
+    #: variables that each of its rows has: those of `times`, and `target` where its tags name it
+    given: Mapping[str, str] = field(default_factory=dict)
 
-    def due(self, slow: bool) -> list[tuple[PointSpec, tuple[Address, ...]]]:
+    def due(self, slow: bool, medium: bool = True) -> list[tuple[PointSpec, tuple[Address, ...]]]:
         """Return the points of this poll, each with its addresses."""
-        return [(spec, found) for spec, found in self.addresses if slow or spec.every == "fast"]
+        wanted = {"fast", *(["medium"] if medium or slow else []), *(["slow"] if slow else [])}
+        return [(spec, found) for spec, found in self.addresses if spec.every in wanted]
 
     def wanted(self) -> Sequence[Row | None]:
         """Return the rows to read: the one of scalars has no variables."""
         return self.rows if self.each.columns else [None]
 
 
-def read_groups(profile: Profile) -> list[Table]:
-    """Return the tables of a profile.
+def read_groups(profile: Profile, target: Target) -> list[Table]:
+    """Return the tables of a profile for one target; a group with `times` makes one table for each of its values.
 
     Raises:
         ConfigError: a group that SNMP does not understand.
+        CollectError: an option of the target names a value that `times` does not have.
     """
-    tables, problems = [], []
+    tables: list[Table] = []
+    problems = []
     for number, group in enumerate(profile.groups):
         key = f"groups[{number}]"
         try:
             each = Each.model_validate(dict(group.each))
             addresses = [(spec, tuple(map(_read_address, spec.addresses))) for spec in group.points]
-            tables.append(Table(group, each, addresses))
+            tables += _make_tables(group, each, addresses, target)
         except ValidationError as error:
             for found in error.errors():
                 place = ".".join(map(str, found["loc"]))
@@ -80,6 +89,25 @@ def read_groups(profile: Profile) -> list[Table]:
     if problems:
         raise ConfigError(problems)
     return tables
+
+
+def _make_tables(
+    group: Group, each: Each, addresses: Sequence[tuple[PointSpec, tuple[Address, ...]]], target: Target
+) -> Iterator[Table]:
+    named = any("{target}" in text for tags in (group.tags, *(s.tags for s in group.points)) for text in tags.values())
+    base = {"target": target.name} if named else {}
+    for values in product(*(_chosen(times, target) for times in each.times.values())):
+        own = dict(zip(each.times, values, strict=True))
+        name = ",".join(f"{key}={value}" for key, value in own.items())
+        apart = [(spec, tuple(replace(address, times=name) for address in found)) for spec, found in addresses]
+        yield Table(group, each, apart, given={**base, **own})
+
+
+def _chosen(times: Times, target: Target) -> tuple[str, ...]:
+    try:
+        return times.chosen(target.options)
+    except ValueError as error:
+        raise CollectError(f"{target.name} {target.address}: option {error}") from error
 
 
 def _read_address(text: str) -> Address:

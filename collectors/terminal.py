@@ -106,6 +106,12 @@ def _print_json(_: Console, points: Sequence[Point]) -> None:
 PRINTERS: Mapping[str, Print] = {"table": _print_table, "lp": _print_lines, "json": _print_json}
 
 
+def print_offer(out: Console, lines: Sequence[str]) -> None:
+    """Print what the device offers beyond its points, a line each."""
+    for line in lines:
+        out.print(f"[bold]offers[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
 def print_found(out: Console, around: Surroundings) -> None:
     """Print a table of what was found, then one line of what was not."""
     table = Table("name", "url", "profile", title="Found on this host")

@@ -18,6 +18,8 @@ PACKAGES = {
     "snmpd": "snmpd",
     "snmpget": "snmp",
     "snmpwalk": "snmp",
+    "snmptrap": "snmp",
+    "snmpinform": "snmp",
     "victoria-metrics": "victoria-metrics",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "cc": "gcc",

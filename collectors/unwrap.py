@@ -1,0 +1,156 @@
+"""Counters that only rise: 32-bit ones go on where they wrapped, and a counter that began anew is told as such.
+
+Readers take a fall for a restart from 0 and count the whole new value as growth. So what is written falls only where
+that is true:
+
+- wrap: a 32-bit counter fell by more than 2^31, the device did not boot and no 64-bit counter of its row fell: 2^32 is
+  added from then on;
+- reset to 0: the device booted, or the new value is no more than twice what the counter grew by in the last interval:
+  the raw value is written, and a reader counts what came since the reset;
+- any other fall (a port that left a sum, a value set by hand, a gap too long to tell a wrap): the interval counts 0 and
+  the counter goes on from where it was written last. When the old value comes back the fall was a glitch and leaves
+  no trace.
+
+Source: rules C10 and C11 of the SONiC facts; RFC 2578 section 7.1.6 (Counter32), RFC 2790 (hrSystemUptime).
+"""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+WRAP = 2**32
+#: a smaller fall is no wrap
+WRAP_FALL = 2**31
+#: the boot clock may run so much behind ours between two polls. Units: s
+CLOCK_S = 5.0
+#: intervals after which a wrap cannot be told any more
+GAP_INTERVALS = 5
+#: growth since a reset to 0 is at most so many times that of the last interval
+FROM_ZERO = 2
+
+TICKS = 100
+
+
+@dataclass(slots=True)
+class _Row:
+    """One row: what its counters said last and what is added to each; of a fall: from, to, what was added before."""
+
+    seen_s: float
+    boots: int
+    raw: dict[str, int]
+    added: dict[str, int] = field(default_factory=dict)
+    #: growth per second in the last interval
+    pace: dict[str, float] = field(default_factory=dict)
+    fallen: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A row whose counters began anew in a poll: the columns that fell."""
+
+    row: str
+    columns: tuple[str, ...]
+
+
+Scope = Literal["port", "device"]
+
+
+class BootClock:
+    """Whether a device booted between two polls, by a clock that starts at its boot and wraps at 2^32 ticks."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, int] | None = None
+
+    def booted(self, ticks: int | None, now_s: float) -> bool:
+        """Take the clock's value (1/100 s, None where it is unknown); return whether it went back by over 5 s."""
+        before, self._last = self._last, self._last if ticks is None else (now_s, ticks)
+        if ticks is None or before is None:
+            return False
+        expected = before[1] + (now_s - before[0]) * TICKS
+        late = (expected - ticks) % WRAP
+        return CLOCK_S * TICKS < late < WRAP - CLOCK_S * TICKS
+
+
+class Unwrap:
+    """The counters of one device."""
+
+    def __init__(self, interval_s: float) -> None:
+        """`interval_s` is the time between polls. Units: s."""
+        self._gap_s = GAP_INTERVALS * interval_s
+        self._rows: dict[str, _Row] = {}
+        self._resets: list[Reset] = []
+        self._judged = 0
+        self._booted = False
+        self._boots = 0
+
+    def begin(self, booted: bool) -> None:
+        """Begin a poll; `booted` says that all counters of the device began at 0 since the last one."""
+        self._resets.clear()
+        self._judged = 0
+        self._booted = booted
+        self._boots += booted
+
+    def take(self, row: str, raw: Mapping[str, int], narrow: Container[str], now_s: float) -> Mapping[str, int]:
+        """Return what to write for the counters of one row (column -> raw value); `narrow` are those of 32 bits."""
+        self._judged += 1
+        known = self._rows.get(row)
+        if known is None:
+            self._rows[row] = _Row(now_s, self._boots, dict(raw))
+            return raw
+        last, added, seconds = known.raw, known.added, now_s - known.seen_s
+        fell = [column for column, value in raw.items() if value < last.get(column, 0)]
+        if known.boots != self._boots:
+            self._restart(known, row, tuple(raw))
+        elif fell:
+            self._fall(known, row, raw, fell, narrow, seconds)
+        if known.fallen:
+            self._recover(known, raw)
+        if seconds > 0:
+            known.pace = {column: (value - last.get(column, value)) / seconds for column, value in raw.items()}
+        known.seen_s = now_s
+        last.update(raw)
+        return {column: value + added.get(column, 0) for column, value in raw.items()} if added else raw
+
+    def finish(self) -> tuple[Scope, list[Reset]]:
+        """Return whether the device began anew in this poll (it booted, or most rows did), and the rows that did."""
+        many = len(self._resets) > 1 and 2 * len(self._resets) >= self._judged
+        return ("device" if self._booted or many else "port"), list(self._resets)
+
+    def _restart(self, known: _Row, row: str, columns: tuple[str, ...]) -> None:
+        known.boots = self._boots
+        known.added.clear()
+        known.fallen.clear()
+        self._resets.append(Reset(row, columns))
+
+    def _fall(
+        self, known: _Row, row: str, raw: Mapping[str, int], fell: list[str], narrow: Container[str], seconds: float
+    ) -> None:
+        gap = seconds > self._gap_s
+        wide_fell = any(column not in narrow for column in fell)
+        anew = []
+        for column in fell:
+            before = known.raw[column]
+            if column in narrow and before - raw[column] > WRAP_FALL and not wide_fell and not gap:
+                known.added[column] = known.added.get(column, 0) + WRAP
+                known.raw[column] -= WRAP  # growth counts over the wrap
+                continue
+            anew.append(column)
+            if raw[column] <= FROM_ZERO * max(0.0, known.pace.get(column, 0.0)) * seconds and not gap:
+                known.added.pop(column, None)
+                known.fallen.pop(column, None)
+                continue
+            known.fallen.setdefault(column, (before, raw[column], known.added.get(column, 0)))
+            known.added[column] = known.added.get(column, 0) + before - raw[column]
+        if anew:
+            self._resets.append(Reset(row, tuple(anew)))
+
+    def _recover(self, known: _Row, raw: Mapping[str, int]) -> None:
+        """Undo a fall where the old value came back in one step: most of the way up at once."""
+        for column, (before, fell_to, added) in list(known.fallen.items()):
+            value = raw.get(column)
+            if value is None or value < before:
+                continue
+            del known.fallen[column]
+            written = known.raw[column] + known.added.get(column, 0)
+            if 2 * (value - known.raw[column]) >= before - fell_to and value + added >= written:
+                known.added[column] = added
