@@ -21,6 +21,7 @@ from typing import Literal
 from collectors.profile import Derived
 from collectors.series import Series, make_series
 from storage.point import FieldValue
+from storage.schema import MEASUREMENTS
 
 Fluid = Literal["water", "pg25"]
 
@@ -91,7 +92,10 @@ def derive(rule: Derived, rows: Sequence[Row], gaps: Iterable[Gap]) -> list[Row]
         results = _median(rule.median, rule.tags, rows)
     else:
         return []
-    made = [(make_series(measurement, tags), value) for tags, value in results]
+    known = MEASUREMENTS[measurement].tags
+    made = [
+        (make_series(measurement, {tag: tags[tag] for tag in known if tag in tags}), value) for tags, value in results
+    ]
     measured = {row.series.key for row in rows if name in row.fields}
     return [Row(series, {name: value}) for series, value in made if series.key not in measured]
 

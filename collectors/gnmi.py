@@ -1,55 +1,68 @@
-"""gNMI devices, SONiC switches first. The wire is `collectors/gnmi_client.py`.
+"""gNMI devices, SONiC switches first. The wire is `gnmi_client.py`, one database of a device `gnmi_source.py`.
 
 How a profile of `protocol: gnmi` reads:
 
 - `match: {model: NAME}`: a data model that Capabilities must list.
-- `each: {target: COUNTERS_DB, path: "COUNTERS/Ethernet*", as: [port]}`: `target` is the database, `path` what is asked.
-  With `as` the answer is an object of objects, one row per key; a key is cut at its last colons into as many variables
-  as `as` names (`etp1:3` -> port, queue), keys with other parts are left out. Without `as` the answer is one row.
+- `each: {target: COUNTERS_DB, path: "COUNTERS/Ethernet*", as: [port]}`: `target` is the database, `path` what is asked;
+  `collectors/gnmi_rows.py` tells what becomes of the answer.
 - the variable `port` becomes SONiC's own name of the port (`Ethernet0`), whatever the device calls it; `alias` becomes
   its alias. Both come from PORT_TABLE of APPL_DB, read each `poll.slow`.
-- `set` makes variables from others and `where` keeps the rows that match, as in `collectors/snmp.py`.
-- `at` is a field of the row's object. Of several the first that the row has counts.
 
-All paths of a database share one POLL stream; a database with slow points only is polled each `poll.slow`. A device
-that refuses POLL is asked by Get, path by path; a path that it refuses is left alone until the collector is opened
-again.
+All paths of a database share one POLL stream; a database with slow points only is polled each `poll.slow`. A path that
+the device refuses is told once and tried again each hour; a stream that dies never stops the others. Options of a
+target: `mode` poll, sample, get instead of what is found; `on_change` off keeps link changes to the polls.
 
-SONiC sends every leaf as text: digits become integers of any size, `N/A`, `None`, `inf`, `nan` and "" are no value.
+A port is told of while `COUNTERS_PORT_NAME_MAP` has it (`collectors/gnmi_map.py`).
 
 Source: sonic-net/sonic-gnmi `sonic_data_client/virtual_db.go`; sonic-net/sonic-swss `orchagent/`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
-from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, ProtocolError, Target
+from collectors.collector import (
+    CollectError,
+    Collector,
+    DeviceTimeoutError,
+    PollResult,
+    ProtocolError,
+    Target,
+    UnknownDeviceError,
+)
 from collectors.decode import Batch
-from collectors.gnmi_client import Answers, GnmiClient, GnmiStream, PollRefusedError
-from collectors.gnmi_rows import Ports, add_all, read_groups
+from collectors.gnmi_answers import Round
+from collectors.gnmi_client import GnmiClient
+from collectors.gnmi_health import MAP_DATABASE, MAP_PATH, PORTS_PATH, Health
+from collectors.gnmi_links import PORT_DATABASE, PORT_TABLE, Fields, LinkWatch, Push
+from collectors.gnmi_probe import examine as examine
+from collectors.gnmi_rows import Each, Ports, Table, read_tables
+from collectors.gnmi_source import Mode, Source
 from collectors.profile import Profile
 from storage.config import parse_duration
+from storage.point import Point
 
-#: where SONiC keeps the names of its ports
-PORT_DATABASE, PORT_TABLE = "APPL_DB", "PORT_TABLE"
+#: share of the target's timeout that a round may take: what is whole then is told
+BUDGET = 0.9
+LINK_FIELDS = ("interface.oper_up", "interface.admin_up")
 
-
-@dataclass(slots=True)
-class _Source:
-    """What is asked of one database at one cadence, and how."""
-
-    stream: GnmiStream
-    slow: bool
-    by_get: bool = False
+#: (database, path) -> what it answered
+Found = Mapping[tuple[str, str], Any]
 
 
 class GnmiCollector:
     """One device, asked for what its profile says."""
 
-    def __init__(self, target: Target, profile: Profile) -> None:
-        """Check the target and the profile's groups; open nothing.
+    def __init__(
+        self,
+        target: Target,
+        profile: Profile,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Check the target and the profile's groups; open nothing. `clock` is monotonic seconds.
 
         Raises:
             ConfigError: a group that gNMI does not understand.
@@ -57,110 +70,213 @@ class GnmiCollector:
         """
         self._target = target
         self._profile = profile
-        self._client = GnmiClient(target)
-        self._groups = read_groups(profile)
-        self._sources = self._plan()
+        self._clock = clock
+        self._client = GnmiClient(target, wall_ns)
+        self._tables = read_tables(profile, target)
+        self._link_tables = _link_tables(self._tables, target)
         self._slow_ns = int(parse_duration(profile.poll.slow).total_seconds() * 1e9)
+        self._sources = self._plan()
         self._last_slow_ns: int | None = None
-        self._ports = Ports({}, {})
+        self._ports = Ports.read({})
+        self._health = Health(target, profile)
+        self._told: dict[tuple[str, str], str] = {}
+        self._push: Push | None = None
+        self._watch = LinkWatch(self._client, self._changed, lambda: self._ports)
+
+    def listen(self, push: Push) -> None:
+        """Hand link changes to `push` as they come, from the first poll that names the ports until closed."""
+        self._push = push
 
     async def poll(self, time_ns: int) -> PollResult:
-        """Ask every database once, side by side; return their points stamped `time_ns`.
+        """Ask every database once, side by side; return what is whole in time, stamped `time_ns`.
 
         Raises:
             CollectError: no database answered.
         """
-        try:
-            async with asyncio.timeout(self._target.timeout.total_seconds()):
-                return await self._poll(time_ns)
-        except TimeoutError as error:
-            raise DeviceTimeoutError(
-                f"{self._client.where}: poll not complete in {self._target.timeout.total_seconds():g} s"
-            ) from error
+        slow = self._last_slow_ns is None or time_ns - self._last_slow_ns >= self._slow_ns
+        asked = [source for source in self._sources if not source.has_nothing]
+        due = [source for source in asked if slow or not source.slow]
+        deadline_s = BUDGET * self._target.timeout.total_seconds()
+        if due:
+            await asyncio.wait([source.begin(deadline_s) for source in due], timeout=deadline_s)
+        rounds, failures = await self._take(due)
+        if failures and len(failures) == len(due):
+            raise self._whole(failures)
+        self._check_any(asked)
+        if slow:
+            self._last_slow_ns = None if failures else time_ns
+        return self.read(rounds, failures, time_ns, slow=slow)
 
     async def aclose(self) -> None:
         """Close every stream."""
+        await self._watch.aclose()
         for source in self._sources:
-            await source.stream.aclose()
+            await source.aclose()
 
-    async def _poll(self, time_ns: int) -> PollResult:
-        slow = self._last_slow_ns is None or time_ns - self._last_slow_ns >= self._slow_ns
-        due = [source for source in self._sources if slow or not source.slow]
-        rounds = await asyncio.gather(*(self._read(source) for source in due), return_exceptions=True)
+    def read(
+        self, rounds: Mapping[str, Sequence[Round]], failures: Sequence[CollectError], time_ns: int, *, slow: bool
+    ) -> PollResult:
+        """Return what these rounds say, by database, and what each failure leaves missing; asks nothing."""
         batch = Batch(self._target, self._profile)
-        answers: dict[tuple[str, str], Any] = {}
-        failures = []
-        for source, outcome in zip(due, rounds, strict=True):
-            if isinstance(outcome, CollectError):
-                failures.append(outcome)
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                answers.update({(source.stream.database, path): value for path, value in outcome.items()})
-        if failures and len(failures) == len(due):
-            raise failures[0]
         for failure in failures:
             batch.miss(str(failure))
-        if slow:
-            # What the device refuses it will refuse again; what was lost on the way is asked for with the next poll.
-            refused = all(isinstance(failure, ProtocolError) for failure in failures)
-            self._last_slow_ns = time_ns if refused else None
+        answers, broken = self._answers(rounds)
+        self._tell_refused(batch)
         if (PORT_DATABASE, PORT_TABLE) in answers:
-            self._ports = Ports.read(answers[PORT_DATABASE, PORT_TABLE])
-        self._decode(answers, slow, batch)
-        return batch.finish(time_ns)
+            ports = Ports.read(answers[PORT_DATABASE, PORT_TABLE])
+            # The tables keep the names that they made while these are the same.
+            self._ports = self._ports if ports == self._ports else ports
+        extra = self._health.look(answers, self._ports, self._clock(), self._client.wall_ns())
+        self._mend(answers)
+        self._decode(answers, rounds.keys(), slow, batch)
+        result = batch.finish(time_ns)
+        return self._finish(result, rounds, extra, broken, time_ns)
 
-    async def _read(self, source: _Source) -> Answers:
-        if not source.by_get:
-            try:
-                return await source.stream.poll()
-            except PollRefusedError:
-                source.by_get = True
-        return await self._get(source)
+    def _finish(
+        self,
+        result: PollResult,
+        rounds: Mapping[str, Sequence[Round]],
+        extra: Sequence[Point],
+        broken: Sequence[str],
+        time_ns: int,
+    ) -> PollResult:
+        points = self._health.with_state(result.points, rounds, time_ns)
+        resets = self._health.resets(result.points, self._client.wall_ns())
+        late = self._health.skew_line()
+        return replace(
+            result,
+            points=(*points, *extra, *resets),
+            missing=(*result.missing, *([late] if late else [])),
+            rejected=(*broken, *result.rejected),
+            requests=self._client.requests,
+            reconnects=self._watch.reconnects + sum(source.reconnects for source in self._sources),
+            resets=self._health.reset_count,
+        )
 
-    async def _get(self, source: _Source) -> Answers:
-        """Ask path by path; leave alone what the device refuses, and subscribe again to the rest if that was all."""
-        answers, refused = {}, []
-        for path in source.stream.paths:
+    async def _take(self, due: Sequence[Source]) -> tuple[dict[str, Sequence[Round]], list[CollectError]]:
+        rounds: dict[str, Sequence[Round]] = {}
+        failures = []
+        for source in due:
             try:
-                value = await self._client.get(source.stream.database, path)
-            except PollRefusedError as error:
-                refused.append((path, error))
+                rounds[source.database] = await source.take()
+            except CollectError as error:
+                failures.append(error)
+                if source.database == MAP_DATABASE:
+                    # Another process may answer when it comes back, with a map of its own.
+                    self._health.map.restart()
+        if self._push is not None and self._target.options.get("on_change") != "off" and PORT_DATABASE in rounds:
+            self._watch.start(self._push)
+        return rounds, failures
+
+    def _check_any(self, asked: Sequence[Source]) -> None:
+        """Raise ProtocolError when the device refuses all that the profile asks for."""
+        if all(source.has_nothing for source in asked):
+            refused = next(iter(self._sources[0].refused.values()))
+            raise ProtocolError(f"{refused}: it has nothing of profile {self._profile.profile!r}")
+
+    def _whole(self, failures: Sequence[CollectError]) -> CollectError:
+        """Return what all databases failing means: the first failure, or that the device was too slow."""
+        if all(isinstance(failure, DeviceTimeoutError) for failure in failures):
+            seconds = self._target.timeout.total_seconds()
+            return DeviceTimeoutError(f"{self._client.where}: poll not complete in {seconds:g} s: {failures[0]}")
+        worst = max(failures, key=lambda failure: failure.rest_seconds)
+        return worst if all(failure.rest_seconds for failure in failures) else failures[0]
+
+    def _answers(self, rounds: Mapping[str, Sequence[Round]]) -> tuple[dict[tuple[str, str], Any], list[str]]:
+        answers: dict[tuple[str, str], Any] = {}
+        broken = []
+        for database, each in rounds.items():
+            for one in each:
+                found, wrong = one.read()
+                answers.update({(database, path): value for path, value in found.items()})
+                broken += [f"{database} {line}" for line in wrong]
+        return answers, broken
+
+    def _tell_refused(self, batch: Batch) -> None:
+        """Tell once of each path that the device refuses, by the first reading that it would have brought."""
+        where = f"{self._client.where}: "
+        refused = {
+            (source.database, path): str(why).removeprefix(where)
+            for source in self._sources
+            for path, why in source.refused.items()
+        }
+        for place in refused.keys() - self._told.keys():
+            first = next((t.group.points[0].to for t in self._tables if _place(t.each) == place), "switch")
+            batch.miss(f"{first}: {refused[place]}")
+        self._told = refused
+
+    def _mend(self, answers: dict[tuple[str, str], Any]) -> None:
+        """Put the counters of lost ports, read by their object ids, where the wildcard should have had them."""
+        guard = self._health.map
+        mended = {
+            name: answers[MAP_DATABASE, path]
+            for name, path in zip(guard.lost, guard.oid_paths(), strict=False)
+            if (MAP_DATABASE, path) in answers
+        }
+        if mended:
+            told = answers.get((MAP_DATABASE, PORTS_PATH), {})
+            answers[MAP_DATABASE, PORTS_PATH] = {**told, **mended}
+        for source in self._sources:
+            if source.database == MAP_DATABASE:
+                source.extra = guard.oid_paths()
+
+    def _decode(self, answers: Found, asked: Container[str], slow: bool, batch: Batch) -> None:
+        for table in self._tables:
+            place = _place(table.each)
+            # Of a database that failed, and of a path that is refused, all is told already.
+            if table.each.target not in asked or place in self._told or not (slow or table.is_fast):
                 continue
-            if value is not None:
-                answers[path] = value
-        if len(refused) == len(source.stream.paths):
-            source.by_get = False
-            raise ProtocolError(str(refused[0][1])) from refused[0][1]
-        if refused:
-            kept = tuple(path for path in source.stream.paths if path not in dict(refused))
-            source.stream = GnmiStream(self._client, source.stream.database, kept)
-            source.by_get = False
-        return answers
+            kept = self._health.keep(table.each, answers.get(place), self._ports)
+            table.add(kept, self._ports, slow, batch)
 
-    def _decode(self, answers: Mapping[tuple[str, str], Any], slow: bool, batch: Batch) -> None:
-        for group, each in self._groups:
-            specs = [spec for spec in group.points if slow or spec.every == "fast"]
-            rows = list(each.rows(answers.get((each.target, each.path)), self._ports)) if specs else []
-            if specs and not rows:
-                batch.miss(f"{specs[0].to}: {each.target} {each.path} has no rows")
-            for spec in specs:
-                add_all(group, spec, rows, batch)
+    def _changed(self, table: Fields) -> Sequence[Point]:
+        """Return the points of a change of PORT_TABLE: the states of its ports, and the events."""
+        now_ns = self._client.wall_ns()
+        known = {port: fields for port, fields in table.items() if self._health.map.has(port)}
+        events = self._health.links_seen(known, now_ns)
+        changed = {event.tags["interface"] for event in events}
+        moved = {port: fields for port, fields in known.items() if port in changed}
+        return [*self._link_points(moved, now_ns), *events] if events else []
 
-    def _plan(self) -> list[_Source]:
-        """Return one source per database: never two streams on one; the ports' names ride with their database."""
+    def _link_points(self, table: Fields, time_ns: int) -> Sequence[Point]:
+        batch = Batch(self._target, self._profile)
+        for each in self._link_tables:
+            each.add(table, self._ports, slow=True, batch=batch)
+        return [point for point in batch.finish(time_ns).points if point.measurement == "interface"]
+
+    def _plan(self) -> list[Source]:
+        """Return one source per database: never two streams on one; names and map of the ports ride along."""
         paths: dict[str, dict[str, None]] = {}
         fast: set[str] = set()
-        for group, each in self._groups:
-            paths.setdefault(each.target, {})[each.path] = None
-            if any(spec.every == "fast" for spec in group.points):
-                fast.add(each.target)
-        if any("port" in each.names for _, each in self._groups):
+        for table in self._tables:
+            paths.setdefault(table.each.target, {})[table.each.path] = None
+            if table.is_fast:
+                fast.add(table.each.target)
+        if any("port" in table.each.names for table in self._tables):
             paths.setdefault(PORT_DATABASE, {})[PORT_TABLE] = None
-        return [
-            _Source(GnmiStream(self._client, database, tuple(wanted)), slow=database not in fast)
-            for database, wanted in paths.items()
-        ]
+        if PORTS_PATH in paths.get(MAP_DATABASE, ()):
+            paths[MAP_DATABASE][MAP_PATH] = None
+        return [self._source(database, tuple(wanted), database not in fast) for database, wanted in paths.items()]
+
+    def _source(self, database: str, wanted: tuple[str, ...], slow: bool) -> Source:
+        forced = cast("Mode | None", self._target.options.get("mode"))
+        interval_s = self._target.interval.total_seconds()
+        period_s = max(interval_s, self._slow_ns / 1e9) if slow else interval_s
+        return Source(self._client, database, wanted, slow, period_s, self._clock, forced)
+
+
+def _place(each: Each) -> tuple[str, str]:
+    return each.target, each.path
+
+
+def _link_tables(tables: Sequence[Table], target: Target) -> list[Table]:
+    """Return what a profile makes of PORT_TABLE, less all but the state of links."""
+    found = []
+    for table in tables:
+        points = tuple(spec for spec in table.group.points if spec.to in LINK_FIELDS)
+        if _place(table.each) == (PORT_DATABASE, PORT_TABLE) and points:
+            found.append(Table(table.group.model_copy(update={"points": points}), table.each, target))
+    return found
 
 
 def open_collector(target: Target, profile: Profile | None) -> Collector:
@@ -191,4 +307,6 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
         if profile.match.get("model") in models:
             return profile
     names = ", ".join(profile.profile for profile in candidates)
-    raise CollectError(f"{client.where}: Capabilities lists {', '.join(models) or 'no models'}: none of {names} fits")
+    raise UnknownDeviceError(
+        f"{client.where}: Capabilities lists {', '.join(models) or 'no models'}: none of {names} fits"
+    )

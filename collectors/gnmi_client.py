@@ -1,17 +1,24 @@
-"""gNMI to one device: POLL subscriptions, Get and Capabilities on grpc.aio.
+"""gNMI to one device: channels, credentials, Get, Capabilities and POLL subscriptions on grpc.aio.
 
 SONiC's server decides the shape: one Subscribe per TCP connection (a second one kills the first), so each stream has a
-channel with a connection pool of its own; every answer ends with `sync_response`; whole tables exceed gRPC's default
+channel with a connection pool of its own; every round ends with `sync_response`; whole tables exceed gRPC's default
 message size; pings more often than every five minutes are punished. Nothing reconnects by itself: after an error the
 channel is closed and the next request opens another.
 
-Source: gNMI specification 0.8.0 (sections 3.2, 3.3, 3.5.1.5); sonic-net/sonic-gnmi `gnmi_server/client_subscribe.go`.
+A token (`auth=jwt`, given as the target's password) goes along as metadata `access_token`, as SONiC wants it. To fetch
+one is not built: the service (`gnoi.sonic_jwt`) is in no published package.
+
+Source: gNMI specification 0.8.0 (sections 3.2, 3.3, 3.5.1.5); sonic-net/sonic-gnmi `gnmi_server/client_subscribe.go`,
+`gnmi_server/jwtAuth.go`.
 """
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+import base64
+import binascii
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +27,27 @@ import grpc.aio
 import orjson
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
-from collectors.collector import (
-    AuthenticationError,
-    CollectError,
-    DeviceRefusedError,
-    DeviceTimeoutError,
-    ProtocolError,
-    Target,
-)
+from collectors.collector import AuthenticationError, CollectError, DeviceRefusedError, ProtocolError, Target
+from collectors.gnmi_answers import Answers, Round, make_path, poll_request
+from collectors.gnmi_errors import CREDENTIALS_REST_S, PollRefusedError, explain
 
-#: answers by path as it was asked; a path that the device has no data for is left out
-Answers = Mapping[str, Any]
+__all__ = ["GnmiClient", "GnmiStream", "PollRefusedError", "make_path"]
 
+#: A frozen peer is noticed 8 s after a ping; SONiC ends connections that ping more often than each 300 s.
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 330_000),
+    ("grpc.http2.ping_timeout_ms", 8_000),
 )
-TLS_MODES = ("on", "off")
-#: what grpcio itself says, as INTERNAL, when the connection breaks while it writes; no server's words
-BROKEN_WRITE = "Internal error from Core"
-
-_ELEMENT = re.compile(r"((?:\\.|[^/\\\[\]]|\[[^\]]*\])+)")
-_KEY = re.compile(r"\[([^=\]]+)=([^\]]*)\]")
-
-
-class PollRefusedError(ProtocolError):
-    """The device does not take this subscription; Get may work."""
+#: option -> its values
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "tls": ("on", "off"),
+    "auth": ("password", "jwt"),
+    "mode": ("poll", "sample", "get"),
+    "on_change": ("on", "off"),
+}
 
 
 @dataclass(slots=True)
@@ -56,11 +57,25 @@ class GnmiStream:
     client: "GnmiClient"
     database: str
     paths: tuple[str, ...]
+    #: complete rounds since the connection was opened
+    rounds: int = field(default=0, init=False)
     _channel: Any = field(default=None, init=False)
     _call: Any = field(default=None, init=False)
     _complete: bool = field(default=False, init=False)
 
     async def poll(self) -> Answers:
+        """Return one complete round, parsed.
+
+        Raises:
+            PollRefusedError: the device refuses the mode or a path.
+            CollectError: no connection, wrong credentials, a broken value, or the stream ended.
+        """
+        answers, broken = (await self.ask()).read()
+        if broken:
+            raise ProtocolError(f"{self.client.where}: {self._what}: {broken[0]}")
+        return answers
+
+    async def ask(self) -> Round:
         """Return one complete round; a stream that ended since the last one is opened anew.
 
         Raises:
@@ -72,9 +87,7 @@ class GnmiStream:
         try:
             return await self._round()
         except grpc.aio.AioRpcError as error:
-            raise self.client.explain(error.code(), error.details(), self._what) from error
-        except orjson.JSONDecodeError as error:
-            raise self.client.no_json(error, self._what) from error
+            raise self._explained(error.code(), error.details()) from error
         except asyncio.InvalidStateError as error:
             # gRPC says so when the stream ended while we wrote.
             raise await self._ended() from error
@@ -86,6 +99,7 @@ class GnmiStream:
         """Cancel the stream and close its connection; the next poll opens another."""
         call, channel = self._call, self._channel
         self._call = self._channel = None
+        self.rounds = 0
         if call is not None:
             call.cancel()
         if channel is not None:
@@ -95,46 +109,82 @@ class GnmiStream:
     def _what(self) -> str:
         return f"Subscribe {self.database} {', '.join(self.paths)}"
 
-    async def _round(self) -> Answers:
+    async def _round(self) -> Round:
         self._complete = False
+        sent = self.client.wall_ns()
         if self._call is None:
+            metadata = self.client.metadata()
             self._channel = self.client.open_channel()
-            self._call = gnmi_pb2_grpc.gNMIStub(self._channel).Subscribe(metadata=self.client.metadata)
-            await self._call.write(_subscription(self.database, self.paths))
+            self._call = gnmi_pb2_grpc.gNMIStub(self._channel).Subscribe(metadata=metadata)
+            await self._call.write(poll_request(self.database, self.paths))
         else:
             await self._call.write(gnmi_pb2.SubscribeRequest(poll=gnmi_pb2.Poll()))
-        answers: dict[str, Any] = {}
+        self.client.requests += 1
+        found = Round(self.paths)
         while True:
             response = await self._call.read()
             if response is grpc.aio.EOF:
                 raise await self._ended()
+            if response.HasField("update"):
+                found.notifications.append(response.update)
+                if len(found.notifications) == 1:
+                    found.stamp(sent, self.client.wall_ns())
             if response.HasField("sync_response"):
                 self._complete = True
-                return answers
-            _take(response.update, self.paths, answers)
+                self.rounds += 1
+                return found
 
     async def _ended(self) -> CollectError:
-        return self.client.explain(await self._call.code(), await self._call.details(), self._what)
+        return self._explained(await self._call.code(), await self._call.details())
+
+    def _explained(self, code: grpc.StatusCode, details: str | None) -> CollectError:
+        error = self.client.explain(code, details, self._what)
+        if isinstance(error, PollRefusedError) and self.rounds:
+            # SONiC ends every stream as INVALID_ARGUMENT, whatever the reason: what worked was not refused.
+            return DeviceRefusedError(f"{error}: stream ended by the device")
+        return error
 
 
 class GnmiClient:
     """How one device is reached and what its errors mean."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, wall_ns: Callable[[], int] = time.time_ns) -> None:
         """Check the target's options; open nothing.
 
         Raises:
             CollectError: an option that gNMI does not know.
         """
         self.where = f"{target.name} {target.address}"
-        self.metadata = _metadata(target)
-        self._address = target.address
-        self._options = target.options
-        if target.options.get("tls", "on") not in TLS_MODES:
-            raise CollectError(
-                f"{self.where}: tls={target.options['tls']!r} is not one of {', '.join(TLS_MODES)}; "
-                "gRPC cannot skip the check of a certificate: give its CA with ca=file"
-            )
+        self.wall_ns = wall_ns
+        #: messages sent, of any kind
+        self.requests = 0
+        self.options = target.options
+        self._target = target
+        self._tls = target.options.get("tls", "on") != "off"
+        for name, allowed in CHOICES.items():
+            value = target.options.get(name, allowed[0])
+            if value not in allowed:
+                hint = "; gRPC cannot skip the check of a certificate: give its CA with ca=file" * (name == "tls")
+                raise CollectError(f"{self.where}: {name}={value!r} is not one of {', '.join(allowed)}{hint}")
+        if self.jwt and target.password is None:
+            raise CollectError(f"{self.where}: auth=jwt needs the token as the target's password")
+
+    @property
+    def jwt(self) -> bool:
+        """Return whether a token stands for user and password."""
+        return self.options.get("auth") == "jwt"
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what goes along with each call.
+
+        Raises:
+            AuthenticationError: the token has expired.
+        """
+        password = self._target.password.reveal() if self._target.password else ""
+        if self.jwt:
+            self._check_token(password)
+            return (("access_token", password),)
+        return (("username", self._target.username), ("password", password)) if self._target.username else ()
 
     def open_channel(self) -> Any:
         """Return a channel with a connection of its own; it connects with the first request.
@@ -143,30 +193,41 @@ class GnmiClient:
             CollectError: a certificate file cannot be read.
         """
         options: list[tuple[str, int | str]] = list(CHANNEL_OPTIONS)
-        if self._options.get("tls", "on") == "off":
-            return grpc.aio.insecure_channel(self._address, options=options)
-        if "server_name" in self._options:
-            options.append(("grpc.ssl_target_name_override", self._options["server_name"]))
+        if not self._tls:
+            return grpc.aio.insecure_channel(self._target.address, options=options)
+        if "server_name" in self.options:
+            options.append(("grpc.ssl_target_name_override", self.options["server_name"]))
         credentials = grpc.ssl_channel_credentials(*(self._read(name) for name in ("ca", "key", "cert")))
-        return grpc.aio.secure_channel(self._address, credentials, options=options)
+        return grpc.aio.secure_channel(self._target.address, credentials, options=options)
 
-    async def get(self, database: str, path: str) -> Any:
+    async def get(self, database: str, path: str, channel: Any = None) -> Any:
         """Return the value of one path by Get, or None where there is none.
 
         Raises:
             CollectError: no connection, wrong credentials, or the device refuses the path.
         """
-        request = gnmi_pb2.GetRequest(
-            prefix=gnmi_pb2.Path(target=database), path=[make_path(path)], encoding=gnmi_pb2.Encoding.JSON_IETF
-        )
-        response = await self._unary("Get", request, f"Get {database} {path}")
-        answers: dict[str, Any] = {}
-        try:
-            for notification in response.notification:
-                _take(notification, (path,), answers)
-        except orjson.JSONDecodeError as error:
-            raise self.no_json(error, f"Get {database} {path}") from error
+        found = await self.get_round(database, (path,), channel)
+        answers, broken = found.read()
+        if broken:
+            raise ProtocolError(f"{self.where}: Get {database} {broken[0]}")
         return answers.get(path)
+
+    async def get_round(self, database: str, paths: Sequence[str], channel: Any = None) -> Round:
+        """Return the answer of one Get of several paths; the device refuses all of them for one that it lacks.
+
+        Raises:
+            CollectError: as `get`.
+        """
+        request = gnmi_pb2.GetRequest(
+            prefix=gnmi_pb2.Path(target=database),
+            path=[make_path(path) for path in paths],
+            encoding=gnmi_pb2.Encoding.JSON_IETF,
+        )
+        sent = self.wall_ns()
+        response = await self._unary("Get", request, f"Get {database} {', '.join(paths)}", channel)
+        found = Round(tuple(paths), list(response.notification))
+        found.stamp(sent, self.wall_ns())
+        return found
 
     async def models(self) -> list[str]:
         """Return the names of the data models that the device supports.
@@ -174,38 +235,33 @@ class GnmiClient:
         Raises:
             CollectError: no connection, wrong credentials, or no gNMI there.
         """
-        response = await self._unary("Capabilities", gnmi_pb2.CapabilityRequest(), "Capabilities")
-        return [model.name for model in response.supported_models]
+        return [model.name for model in (await self.capabilities()).supported_models]
+
+    async def capabilities(self) -> Any:
+        """Return the device's CapabilityResponse.
+
+        Raises:
+            CollectError: as `models`.
+        """
+        return await self._unary("Capabilities", gnmi_pb2.CapabilityRequest(), "Capabilities")
 
     def explain(self, code: grpc.StatusCode, details: str | None, what: str) -> CollectError:
         """Return our error for a status of gRPC."""
-        text = f"{self.where}: {what}: {code.name} {details!r}"
-        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-            return AuthenticationError(f"{text}: check user, password or client certificate")
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeviceTimeoutError(text)
-        lost = code is grpc.StatusCode.INTERNAL and details == BROKEN_WRITE
-        if lost or code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.OK):
-            hint = "" if self._options.get("tls", "on") == "off" else " (a server without TLS needs tls=off)"
-            return DeviceRefusedError(f"{text}: connection refused, lost, or ended by the device{hint}")
-        refusals = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
-        return PollRefusedError(text) if code in refusals else ProtocolError(text)
+        return explain(self.where, code, details, what, tls=self._tls, shown="cert" in self.options)
 
-    def no_json(self, error: orjson.JSONDecodeError, what: str) -> ProtocolError:
-        """Return our error for a value that does not parse."""
-        return ProtocolError(f"{self.where}: {what}: a value is no JSON: {error.doc[:80]!r}: {error.msg}")
-
-    async def _unary(self, method: str, request: Any, what: str) -> Any:
-        channel = self.open_channel()
+    async def _unary(self, method: str, request: Any, what: str, channel: Any = None) -> Any:
+        used = channel if channel is not None else self.open_channel()
+        self.requests += 1
         try:
-            return await getattr(gnmi_pb2_grpc.gNMIStub(channel), method)(request, metadata=self.metadata)
+            return await getattr(gnmi_pb2_grpc.gNMIStub(used), method)(request, metadata=self.metadata())
         except grpc.aio.AioRpcError as error:
             raise self.explain(error.code(), error.details(), what) from error
         finally:
-            await channel.close()
+            if channel is None:
+                await used.close()
 
     def _read(self, option: str) -> bytes | None:
-        path = self._options.get(option)
+        path = self.options.get(option)
         if path is None:
             return None
         try:
@@ -213,55 +269,23 @@ class GnmiClient:
         except OSError as error:
             raise CollectError(f"{self.where}: {option}={path}: {error.strerror}") from error
 
-
-def make_path(text: str) -> Any:
-    """Return the gNMI path of `COUNTERS/Ethernet*`, `interfaces/interface[name=Eth1/1]`; `\\/` is a slash in a name."""
-    elements = []
-    for part in _ELEMENT.findall(text):
-        name = _KEY.sub("", part).replace("\\/", "/")
-        elements.append(gnmi_pb2.PathElem(name=name, key=dict(_KEY.findall(part))))
-    return gnmi_pb2.Path(elem=elements)
-
-
-def _subscription(database: str, paths: Sequence[str]) -> Any:
-    return gnmi_pb2.SubscribeRequest(
-        subscribe=gnmi_pb2.SubscriptionList(
-            prefix=gnmi_pb2.Path(target=database),
-            mode=gnmi_pb2.SubscriptionList.Mode.POLL,
-            encoding=gnmi_pb2.Encoding.JSON_IETF,
-            subscription=[gnmi_pb2.Subscription(path=make_path(path)) for path in paths],
-        )
-    )
+    def _check_token(self, token: str) -> None:
+        end = token_end(token)
+        if end is not None and end * 1e9 <= self.wall_ns():
+            when = datetime.fromtimestamp(end, UTC).isoformat()
+            error = AuthenticationError(f"{self.where}: the token expired at {when}: give a fresh one as password")
+            error.rest_seconds = CREDENTIALS_REST_S
+            raise error
 
 
-def _take(notification: Any, paths: Sequence[str], answers: dict[str, Any]) -> None:
-    """Keep a notification's values under the path that they were asked by; a deleted path has none."""
-    asked = {_names(make_path(path)): path for path in paths}
-    prefix = _names(notification.prefix)
-    for update in notification.update:
-        names = _names(update.path)
-        path = asked.get(names) or asked.get(prefix + names)
-        if path is not None:
-            answers[path] = _decode(update.val)
-    for deleted in notification.delete:
-        answers.pop(asked.get(_names(deleted), ""), None)
-
-
-def _names(path: Any) -> tuple[str, ...]:
-    return tuple(element.name for element in path.elem)
-
-
-def _decode(value: Any) -> Any:
-    """Return a typed value as Python's; JSON leaves stay as they were sent."""
-    kind = value.WhichOneof("value")
-    if kind not in ("json_ietf_val", "json_val"):
-        return None if kind is None else getattr(value, kind)
-    raw: bytes = getattr(value, kind)
-    return orjson.loads(raw) if raw else None
-
-
-def _metadata(target: Target) -> tuple[tuple[str, str], ...]:
-    if not target.username:
-        return ()
-    password = target.password.reveal() if target.password else ""
-    return (("username", target.username), ("password", password))
+def token_end(token: str) -> float | None:
+    """Return when a JWT expires (epoch seconds), or None where it does not tell. Source: RFC 7519, section 4.1.4."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+    end = claims.get("exp") if isinstance(claims, dict) else None
+    return float(end) if isinstance(end, int | float) and 0 < end < 1e11 else None

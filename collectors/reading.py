@@ -3,9 +3,9 @@
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from collectors.series import SeriesTemplate
 from collectors.units import conversion
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collectors.profile import Group, PointSpec, Raw
 
 _LARGEST = sys.float_info.max
+#: entPhySensorScale ends at 10^24, entPhySensorPrecision at 9 digits
+_LARGEST_EXPONENT = 40
 
 
 class RefusedError(Exception):
@@ -42,8 +44,49 @@ class Reading:
     high: float
     nulls: frozenset["Raw"]
     states: Mapping["Raw", int | None]
+    #: raw values that it is for; open ends are the largest floats
+    applies: tuple[float, float]
     #: a number that needs scale and limits alone
     plain: bool
+    #: its scale depends on the row's variables
+    by_row: bool
+
+    @property
+    def unbounded(self) -> bool:
+        """Return whether any finite number from 0 up is its value as it stands, as of most counters."""
+        bare = self.plain and not (self.nulls or self.bits or self.by_row or self.decibel)
+        return bare and self.factor == 1.0 and self.offset == 0.0 and self.low <= 0.0 and self.high == _LARGEST
+
+    def whole(self, raws: "Sequence[Raw | None]") -> Sequence[FieldValue] | None:
+        """Return the values of a column in base units where every row has a plausible one, else None."""
+        if self.bits or self.by_row or self.nulls:
+            return None
+        try:
+            return self._numbers(cast("Sequence[float]", raws)) if self.plain else self._decoded(raws)
+        except (TypeError, ValueError, OverflowError, RefusedError):
+            return None
+
+    def _numbers(self, numbers: Sequence[float]) -> Sequence[float] | None:
+        # What is no number raises.
+        if self.factor != 1.0 or self.offset != 0.0 or {*map(type, numbers)} != {float}:
+            factor, offset = self.factor, self.offset
+            numbers = [factor * number + offset for number in numbers]
+        if self.decibel:
+            numbers = [1e-3 * 10 ** (number / 10) for number in numbers]
+        # A NaN may hide from min and max, not from a sum.
+        plausible = self.low <= min(numbers) and max(numbers) <= self.high and not math.isnan(sum(numbers))
+        return numbers if plausible else None
+
+    def _decoded(self, raws: "Sequence[Raw | None]") -> Sequence[FieldValue] | None:
+        """Decode each text once: the rows of a table share a few states."""
+        types = {*map(type, raws)}
+        if types == {int} and self.into.kind == "state" and not self.states and self.factor == 1.0 and not self.offset:
+            numbers = cast("Sequence[int]", raws)
+            return numbers if self.low <= min(numbers) and max(numbers) <= self.high else None
+        if types != {str}:
+            return None
+        known = {raw: self.decode(cast("Raw", raw)) for raw in set(raws)}
+        return None if None in known.values() else [cast(FieldValue, known[raw]) for raw in raws]
 
     def decode(self, raw: "Raw") -> FieldValue | None:
         """Return the value in the base unit, or None for a state that the profile maps to nothing.
@@ -55,6 +98,8 @@ class Reading:
             raise RefusedError("blank value")
         if self.plain:
             return self._number(raw)
+        if not self._is_meant(raw):
+            return None
         if self.states:
             return self._state(raw)
         if self.into.kind == "text":
@@ -63,6 +108,32 @@ class Reading:
             unscaled = self.factor == 1.0 and self.offset == 0.0
             return self._whole(raw if unscaled else self._number(raw))
         return self._number(raw)
+
+    def decode_in(self, raw: "Raw", row: Mapping[str, str]) -> FieldValue | None:
+        """Return the value of a reading that the row's variables scale, as `decode` does.
+
+        Raises:
+            RefusedError: blank, malformed or implausible, or the row does not tell its scale.
+        """
+        if raw in self.nulls:
+            raise RefusedError("blank value")
+        return self._number(self._scaled(raw, row)) if self._is_meant(raw) else None
+
+    def _is_meant(self, raw: "Raw") -> bool:
+        return not isinstance(raw, int | float) or self.applies[0] <= raw <= self.applies[1]
+
+    def _scaled(self, raw: "Raw", row: Mapping[str, str]) -> float:
+        try:
+            number = _parse(raw) if isinstance(raw, str) else raw
+            if self.spec.factor_from:
+                number *= float(row[self.spec.factor_from])
+            exponent = sum(weight * int(row[name]) for name, weight in self.spec.scale_from.items())
+        except (KeyError, ValueError):
+            raise RefusedError("its scale is not told") from None
+        if abs(exponent) > _LARGEST_EXPONENT:
+            raise RefusedError(f"a scale of 10^{exponent} is none")
+        # A division by a whole power of ten rounds once, a multiplication by its inverse twice.
+        return float(number * 10**exponent if exponent >= 0 else number / 10**-exponent)
 
     def mask(self, raw: "Raw") -> int:
         """Return an alarm word as a number.
@@ -104,6 +175,8 @@ class Reading:
         for form in (raw, raw.strip() if isinstance(raw, str) else str(raw)):
             if form in self.states:
                 return self.states[form]
+        if self.spec.otherwise is not None:
+            return self.spec.otherwise
         raise RefusedError("not among the profile's states")
 
 
@@ -185,7 +258,12 @@ def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Ma
         high=high,
         nulls=frozenset(form for raw in spec.null_if for form in _forms(raw)),
         states={form: state for raw, state in (spec.enum or {}).items() for form in _forms(raw)},
-        plain=into.kind in ("gauge", "counter") and not spec.enum,
+        applies=(
+            -_LARGEST if spec.applies[0] is None else spec.applies[0],
+            _LARGEST if spec.applies[1] is None else spec.applies[1],
+        ),
+        plain=into.kind in ("gauge", "counter") and not spec.enum and spec.applies == (None, None),
+        by_row=bool(spec.scale_from or spec.factor_from),
     )
 
 

@@ -1,7 +1,7 @@
 """The tags of a series as a profile writes them down: constants and values that hold `{name}`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: the variables of one row: name and text
@@ -21,14 +21,16 @@ class Series:
     tags: Mapping[str, str]
     #: tags written `-`: the target's are not to be put there either
     without: frozenset[str]
-    key: tuple[object, ...]
+    #: measurement and tags as one text, whose hash Python keeps
+    key: str
 
 
 def make_series(measurement: str, tags: Mapping[str, str]) -> Series:
     """Return the series of these tags; an empty value leaves its tag out, `-` keeps the target's away too."""
     own = {name: value for name, value in tags.items() if value not in ("", "-")}
     without = frozenset(name for name, value in tags.items() if value == "-")
-    return Series(measurement, own, without, (measurement, frozenset(own.items())))
+    key = "\0".join((measurement, *(f"{name}={value}" for name, value in sorted(own.items()))))
+    return Series(measurement, own, without, key)
 
 
 class SeriesTemplate:
@@ -58,3 +60,20 @@ class SeriesTemplate:
     def __len__(self) -> int:
         """Return the number of rows remembered."""
         return len(self._rows)
+
+
+class Rows:
+    """The rows of one table, kept from poll to poll while they stay the same: each finds its series once."""
+
+    __slots__ = ("_series", "variables")
+
+    def __init__(self, variables: Sequence[Variables]) -> None:
+        self.variables = variables
+        self._series: dict[SeriesTemplate, Sequence[Series]] = {}
+
+    def series(self, template: SeriesTemplate) -> Sequence[Series]:
+        """Return the series of each row under one template."""
+        found = self._series.get(template)
+        if found is None:
+            found = self._series[template] = [template.fill(row) for row in self.variables]
+        return found

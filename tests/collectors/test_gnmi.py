@@ -76,7 +76,7 @@ async def test_closed_port_is_refused_with_the_address() -> None:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     collector = gnmi.open_collector(replace(TARGET, address=address), load_profile("sonic_gnmi"))
-    with pytest.raises(DeviceRefusedError, match=f"leaf-9 {address}: Subscribe"):
+    with pytest.raises(DeviceRefusedError, match=f"leaf-9 {address}: Get COUNTERS_DB"):
         await collector.poll(0)
     await collector.aclose()
     with pytest.raises(DeviceRefusedError, match="Capabilities"):
