@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, request
 
+from dashboard.fabric.answer import METRIC_NAMES
 from dashboard.live import Live, Payload
 from dashboard.totals import TooEarlyError, WindowError, window
 from storage.store import StoreError
@@ -39,7 +40,7 @@ class _Requests:
 
 
 def register(server: Flask, live: Live) -> None:
-    """Add the routes to the server. All but the totals send what `live` has ready, without reading the store."""
+    """Add the routes to the server. All but the totals and one port send what `live` has, without reading the store."""
     requests = _Requests()
 
     @server.after_request
@@ -55,6 +56,8 @@ def register(server: Flask, live: Live) -> None:
 
     server.add_url_rule("/api/v1/snapshot", "snapshot", lambda: send(lambda: live.snapshot))
     server.add_url_rule("/api/v1/history", "history", lambda: send(lambda: live.history))
+    server.add_url_rule("/api/v1/fabric", "fabric", lambda: _fabric(live))
+    server.add_url_rule("/api/v1/fabric/port", "fabric_port", lambda: _fabric_port(live))
     server.add_url_rule("/api/v1/totals", "totals", lambda: _totals(live))
     # Dash answers every other path with its page, also those of a mistyped client.
     server.add_url_rule("/api/<path:path>", "no_api", lambda path: _text(f"no such path: /api/{path}\n", 404))
@@ -75,6 +78,27 @@ def _conditional(payload: Payload) -> Response:
         response.headers["Content-Encoding"] = "gzip"
     response.set_etag(etag)
     return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _fabric(live: Live) -> Response:
+    """Return the fabric with the metric of the query on its ports."""
+    metric = request.args.get("metric") or METRIC_NAMES[0]
+    if metric not in METRIC_NAMES:
+        return _json({"error": f"metric {metric!r} is none of {', '.join(METRIC_NAMES)}"}, 400)
+    payload = live.fabric(metric)
+    return _text("not ready yet\n", 503) if payload is None else _conditional(payload)
+
+
+def _fabric_port(live: Live) -> Response:
+    """Return one port in depth; mistakes as {"error": ...}."""
+    device, interface = (request.args.get(name, "") for name in ("device", "interface"))
+    try:
+        payload = live.fabric_port(device, interface)
+    except StoreError as error:
+        return _json({"error": str(error)}, 503)
+    if payload is None:
+        return _json({"error": f"nobody tells of a port {interface!r} of {device!r}"}, 404)
+    return _conditional(payload)
 
 
 def _totals(live: Live) -> Response:

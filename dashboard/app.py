@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from dashboard import theme
 from dashboard.api import register
 from dashboard.live import Live
-from dashboard.pages import efficiency, facilities, wall
+from dashboard.pages import efficiency, fabric, facilities, wall
 from dashboard.settings import DashboardSettings
 
 ASSETS = Path(__file__).parent / "assets"
@@ -71,7 +71,12 @@ def create_app(live: Live, settings: DashboardSettings) -> dash.Dash:
 
 def _register_pages(title: str) -> None:
     for order, (module, path, name) in enumerate(
-        ((wall, "/", "Wall"), (facilities, "/facilities", "Facilities"), (efficiency, "/efficiency", "Efficiency"))
+        (
+            (wall, "/", "Wall"),
+            (facilities, "/facilities", "Facilities"),
+            (efficiency, "/efficiency", "Efficiency"),
+            (fabric, "/fabric", "Fabric"),
+        )
     ):
         dash.register_page(  # type: ignore[no-untyped-call]
             module.__name__, path=path, name=name, title=f"{name} · {title}", order=order, layout=module.layout

@@ -9,8 +9,8 @@ from dash import dcc, html
 
 from dashboard.figures import Chart, Form
 
-#: name, path and order of the pages: the keys 1, 2, 3 follow it
-PAGES = (("Wall", "/"), ("Facilities", "/facilities"), ("Efficiency", "/efficiency"))
+#: name, path and order of the pages: the keys 1, 2, 3, 4 follow it
+PAGES = (("Wall", "/"), ("Facilities", "/facilities"), ("Efficiency", "/efficiency"), ("Fabric", "/fabric"))
 
 Component = Any  # Dash's components are generated classes without types
 

@@ -5,7 +5,21 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 #: How a quantity in base units is written: `dashboard/assets/20-format.js` holds the units and the decimals of each.
-Form = Literal["power", "rate", "yield", "count", "percent", "celsius", "ratio", "volts", "cost", "flow"]
+Form = Literal[
+    "power",
+    "rate",
+    "yield",
+    "count",
+    "percent",
+    "celsius",
+    "ratio",
+    "volts",
+    "cost",
+    "flow",
+    "bits",
+    "share",
+    "packets",
+]
 
 #: On every graph. Without showSendToCloud and plotlyServerURL, plotly.js 4 offers to upload the data to its vendor.
 CONFIG: Mapping[str, Any] = {
@@ -40,6 +54,8 @@ class Chart:
     bound: str = ""
     #: which side of the target is good
     better: Literal["high", "low", ""] = ""
+    #: the axis begins at 0
+    from_zero: bool = False
 
     def spec(self) -> dict[str, Any]:
         """Return the declaration as the script reads it."""

@@ -88,9 +88,18 @@ def observe(tables: Tables, verdicts: idle.Verdicts, fell_off: Bools) -> Fleet:
         tokens=tokens,
         running=running,
         waiting=waiting,
+        fabric=_fabric(tables),
     )
     after = idle.evaluate(verdicts, signals, limits(tables.settings), now)
     return Fleet(signals, after, _throttled(tables) & signals.live, watts)
+
+
+def _fabric(tables: Tables) -> list[str]:
+    """Return what the switch ports of each GPU's host suffer; nothing at all while no host's suffer."""
+    notes, hosts = tables.fabric_notes, tables.places.hosts
+    if not notes:
+        return []
+    return [notes.get(hosts[host], "") if host >= 0 else "" for host in tables.places.host.tolist()]
 
 
 def _vanished(tables: Tables, heard: Floats, periods: Floats) -> Bools:

@@ -74,6 +74,8 @@ class Signals:
     tokens: Floats
     running: Floats
     waiting: Floats
+    #: what the switch ports of its host suffer, in words, "" for nothing; empty where no fabric is watched
+    fabric: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,9 @@ def reason(state: int, signals: Signals, row: int) -> str:
         _fact("running requests", signals.running[row], "{:.0f}"),
         _fact("waiting requests", signals.waiting[row], "{:.0f}"),
     ]
-    return f"{_WHY[STATES[state]]}: {', '.join(fact for fact in facts if fact)}".rstrip(": ")
+    why = f"{_WHY[STATES[state]]}: {', '.join(fact for fact in facts if fact)}".rstrip(": ")
+    held_up = signals.fabric[row] if len(signals.fabric) else ""
+    return f"{why}; fabric: {held_up}" if held_up else why
 
 
 _WHY: Mapping[str, str] = {

@@ -1,4 +1,7 @@
-"""The producer: one thread makes one snapshot per tick for all browsers, another the history; both keep ready bytes."""
+"""The producer: one thread makes one snapshot per tick for all browsers, others the history and the fabric.
+
+What they made is kept as ready bytes; of the fabric those that somebody asked for.
+"""
 
 import gzip
 import logging
@@ -14,6 +17,10 @@ from typing import Any
 import orjson
 
 from dashboard import history, snapshot
+from dashboard.fabric import answer
+from dashboard.fabric.port import port_detail
+from dashboard.fabric.view import View, update
+from dashboard.facility import CLOCK_REFUSED_SECONDS
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
 from dashboard.totals import Totals, totals
@@ -22,6 +29,9 @@ from storage.store import Store, StoreError
 logger = logging.getLogger(__name__)
 
 HISTORY_SECONDS = 20.0
+FABRIC_SECONDS = 10.0
+#: ports in depth that are kept until the next look at the fabric
+_PORTS_KEPT = 64
 SITE_SECONDS = 30.0
 #: a snapshot older than this is none. Units: s
 READY_SECONDS = 10.0
@@ -67,6 +77,12 @@ class Live:
         self._site: tuple[float, Site] | None = None
         self._last: snapshot.Snapshot | None = None
         self._hour: history.History | None = None
+        self._view: View | None = None
+        self._looks = 0
+        self._fabric_cost = self._fabric_cpu = 0.0
+        #: what was asked of the last look, ready; guarded by its lock
+        self._fabric_ready: dict[str, Payload] = {}
+        self._fabric_lock = threading.Lock()
         self._idle: deque[tuple[float, float]] = deque(maxlen=int(3600 / settings.tick.total_seconds()) + 1)
         self._error = ""
         self._ticks = self._failures = 0
@@ -78,7 +94,12 @@ class Live:
     def start(self) -> None:
         """Begin to make snapshots and the history."""
         tick = self.settings.tick.total_seconds()
-        for name, work, seconds in (("snapshot", self.tick, tick), ("history", self.tick_history, HISTORY_SECONDS)):
+        works = (
+            ("snapshot", self.tick, tick),
+            ("history", self.tick_history, HISTORY_SECONDS),
+            ("fabric", self.tick_fabric, FABRIC_SECONDS),
+        )
+        for name, work, seconds in works:
             thread = threading.Thread(target=self._repeat, args=(work, seconds), name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -122,6 +143,64 @@ class Live:
             return
         self.history = self._pack(history.to_json(self._hour), int(now), "h")
 
+    def tick_fabric(self) -> None:
+        """Look at the fabric now. While the store does not answer the last view stays and grows old."""
+        site, last = self._site[1] if self._site else None, self._last
+        if site is None or last is None:
+            return
+        began, cpu = time.monotonic(), time.thread_time()
+        places, ahead = last.memory.places, last.memory.observation.clocks_ahead
+        try:
+            view = update(
+                self._store,
+                site,
+                self.settings,
+                self._view,
+                self._clock(),
+                gpus_of_host=dict(zip(places.hosts, places.gpus_of_host.astype(int).tolist(), strict=True)),
+                real=self._real,
+                refused=[collector for collector, seconds in ahead.items() if seconds > CLOCK_REFUSED_SECONDS],
+            )
+        except StoreError as e:
+            logger.debug("fabric: %s", e)
+            return
+        with self._fabric_lock:
+            self._view, self._looks = view, self._looks + 1
+            self._fabric_ready.clear()
+        self._fabric_cost = time.monotonic() - began
+        self._fabric_cpu += time.thread_time() - cpu
+
+    def fabric(self, metric: str) -> Payload | None:
+        """Return the fabric with one of `answer.METRIC_NAMES` on its ports; None before the first look."""
+        with self._fabric_lock:
+            view = self._view
+            if view is None:
+                return None
+            if metric not in self._fabric_ready:
+                content = answer.to_json(view, metric)
+                self._fabric_ready[metric] = self._pack(content, self._looks, f"f-{metric}-")
+            return self._fabric_ready[metric]
+
+    def fabric_port(self, device: str, interface: str) -> Payload | None:
+        """Return one port in depth; None for one that nobody tells of.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        with self._fabric_lock:
+            view, looks = self._view, self._looks
+            port = view.roster.find(device, interface) if view else -1
+            known = self._fabric_ready.get(f"{device}\x1f{interface}")
+        if view is None or port < 0 or known is not None:
+            return known
+        with self._one_question:
+            content = port_detail(self._store, view, self._last, port, self._clock())
+        made = self._pack(content, looks, f"p{port}-")
+        with self._fabric_lock:
+            if looks == self._looks and len(self._fabric_ready) < _PORTS_KEPT:
+                self._fabric_ready[f"{device}\x1f{interface}"] = made
+        return made
+
     def totals(self, start: float, end: float) -> Totals:
         """Return the growth of all counters over [start, end] (epoch s); one question at a time.
 
@@ -164,6 +243,10 @@ class Live:
             "snapshots_total": float(self._ticks),
             "snapshot_failures_total": float(self._failures),
             "snapshot_bytes": float(len(self.snapshot.body)) if self.snapshot else None,
+            "fabric_build_seconds": self._fabric_cost,
+            "fabric_cpu_seconds_total": self._fabric_cpu,
+            "fabric_looks_total": float(self._looks),
+            "fabric_ports": float(self._view.roster.count) if self._view else None,
             "gpus": float(len(last.layout.gpus)) if last else None,
             "alarms": float(len(last.alarms)) if last else None,
         }
@@ -175,7 +258,9 @@ class Live:
             # The same object while nothing changed: what was derived from it is kept.
             known = self._site[1] if self._site and self._site[1] == read else read
             self._site = (now, known)
-        return snapshot.build(self._store, self._site[1], self.settings, self._last, now)
+        view = self._view
+        seen = view.now if view else snapshot.NO_FABRIC
+        return snapshot.build(self._store, self._site[1], self.settings, self._last, now, seen)
 
     def _fail(self, reason: str) -> None:
         if reason and not self._error:
@@ -200,7 +285,8 @@ class Live:
 
     def _ready(self, work: Callable[[], None]) -> bool:
         """Return whether the first result is there; until then we look more often."""
-        return work == self.tick or self.history is not None
+        waited = {self.tick_history: self.history, self.tick_fabric: self._view}
+        return work not in waited or waited[work] is not None
 
 
 def _version() -> str:

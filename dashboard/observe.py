@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard import facility, faults, recent
-from dashboard.alarms.findings import Bit, Storm, Supply
+from dashboard.alarms.findings import Bit, Supply
 from dashboard.exporters import Boards, choose
 from dashboard.kpis.periods import LONGEST_SECONDS, live_window, quantile_seconds, update_period
 from dashboard.recent import Recent
@@ -19,10 +19,8 @@ from dashboard.tables import GPU, HEAT, INFERENCE, POWER
 from dashboard.tokens import final_only, update_periods
 from storage.store import Store
 
-#: time between two looks at what moves slowly or is large: power supplies, pause frames
+#: time between two looks at what moves slowly or is large: power supplies, alarm bits, events
 SLOW_SECONDS = 10.0
-#: span over which pause frames are counted; the last whole one, for windows are aligned to the epoch
-STORM_SPAN = timedelta(seconds=30)
 #: `power.state`: 2 critical, 3 off
 SUPPLY_FAILED = 2
 #: an alarm bit of one power supply: psu-208-fan
@@ -37,7 +35,6 @@ class Slow:
     time: float
     supplies: tuple[Supply, ...] = ()
     bits: tuple[Bit, ...] = ()
-    storms: tuple[Storm, ...] = ()
     events: tuple[faults.Event, ...] = ()
     #: GPU -> what its driver says of it
     verdicts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -164,29 +161,25 @@ def final_request_seconds(store: Store, inference: Recent, now: float) -> float:
 
 
 def look_slowly(store: Store, inference: Recent, settings: DashboardSettings, now: float, *, real: bool) -> Slow:
-    """Return failed power supplies, raised alarm bits, paused ports, what boards report, how long requests take.
+    """Return failed power supplies, raised alarm bits, what boards report, how long requests take.
 
     Raises:
         StoreError: the store does not answer.
     """
-    end = datetime.fromtimestamp(now // STORM_SPAN.total_seconds() * STORM_SPAN.total_seconds(), UTC)
     frames = [
         store.latest("power", ["state"], facility.GAUGE_AGE),
         store.latest("alarm_bits", ["active"], facility.GAUGE_AGE),
-        store.range("pfc", ["rx_frames_total"], end - STORM_SPAN, end, every=STORM_SPAN, aggregate="rate"),
     ]
-    states, bits, frames_rates = (recent.accepted(frame, real=real) for frame in frames)
+    states, bits = (recent.accepted(frame, real=real) for frame in frames)
     raised = _rows(bits[bits["active"] == 1], "device", "rack", "bit")
     failed = _rows(states[states["state"] >= SUPPLY_FAILED], "device", "rack", "circuit", "phase", "feed")
     supplies = [Supply(device, rack, supply[0]) for device, rack, bit in raised if (supply := _SUPPLY.match(bit))]
     supplies += [Supply(device, rack, phase or feed or circuit) for device, rack, circuit, phase, feed in failed]
     bits_left = tuple(Bit(device, rack, bit) for device, rack, bit in raised if not _SUPPLY.match(bit))
-    storms = _rows(frames_rates, "device", "interface", "rack", "rx_frames_total")
     return Slow(
         time=now,
         supplies=tuple(dict.fromkeys(supplies)),
         bits=bits_left,
-        storms=tuple(Storm(device, port, rack, float(rate)) for device, port, rack, rate in storms if rate > 0),
         events=faults.read_events(store, now, settings.alarms.event_hold, real=real),
         verdicts=faults.read_verdicts(store, real=real),
         final_request_seconds=final_request_seconds(store, inference, now),

@@ -94,6 +94,42 @@ class Cost(_Strict):
     currency: Annotated[str, Field(min_length=1, max_length=8)] = "$"
 
 
+class Fabric(_Strict):
+    """When a switch port needs a person."""
+
+    #: share of the time that a port's peer holds it back from which it is a storm
+    pause_ratio: Share = 0.5
+    #: the same from which it is named as a reason of idle GPUs behind it
+    pause_reason_ratio: Share = 0.1
+    #: share of packets marked with congestion from which it is told, and from which it needs a person
+    ecn_ratio: Share = 0.01
+    ecn_high_ratio: Share = 0.1
+    #: broken and dropped packets per million
+    error_ppm: Positive = 10.0
+    discard_ppm: Positive = 100.0
+    #: of a window with fewer bad packets than this nothing is said
+    least_packets: Positive = 10.0
+    #: bit error ratio before FEC; FEC itself gives up near 2.4e-4
+    pre_fec_ber: Positive = 1e-5
+    #: light received above the module's own low alarm limit, and between its lanes
+    optics_margin_db: float = 1.0
+    optics_spread_db: Positive = 3.0
+    #: a flap, a PFC watchdog's catch or a broken codeword is an alarm for this long
+    event_hold: Duration = timedelta(minutes=5)
+    #: congestion must last this long
+    congestion_on_delay: Duration = timedelta(minutes=2)
+    #: more ports of one switch with the same trouble than this are one alarm
+    fold_ports: Annotated[int, Field(ge=1)] = 3
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Fabric":
+        if self.ecn_ratio > self.ecn_high_ratio:
+            raise ValueError("ecn_ratio must not be over ecn_high_ratio")
+        if not timedelta(minutes=1) <= self.event_hold <= timedelta(hours=1):
+            raise ValueError("event_hold must lie between 1m and 1h")
+        return self
+
+
 class Alarms(_Strict):
     """When something needs a person."""
 
@@ -119,6 +155,7 @@ class Alarms(_Strict):
     pfc_frames_per_second: Positive = 1000.0
     #: a rack under this share of its rated power, with no GPU answering, has no power
     dead_rack_power_ratio: Share = 0.01
+    fabric: Fabric = Fabric()
 
 
 class DashboardSettings(_Strict):

@@ -16,6 +16,8 @@ from storage.store import Store
 INVENTORY_AGE = timedelta(hours=25)
 #: where GPUs go that no inventory names
 UNPLACED = "unplaced"
+#: all kinds but links, which are as many as ports and are read by the fabric alone
+_KINDS = ("site", "row", "rack", "host", "shelf", "pdu", "cdu", "switch", "meter", "engine")
 _FIELDS = ("present", "expected_count", "rated_watts", "rated_flow_liters_per_second")
 
 
@@ -69,6 +71,8 @@ class Site:
     feeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: switch -> hosts behind it
     uplinks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: switch -> its rack, "" where it stands in none
+    switches: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def expected_gpus(self) -> int:
@@ -103,7 +107,7 @@ def read_site(store: Store) -> Site:
     Raises:
         StoreError: the store does not answer.
     """
-    return build_site(store.latest("inventory", _FIELDS, INVENTORY_AGE))
+    return build_site(store.latest("inventory", _FIELDS, INVENTORY_AGE, {"kind": _KINDS}))
 
 
 def build_site(inventory: pd.DataFrame) -> Site:
@@ -127,6 +131,7 @@ def build_site(inventory: pd.DataFrame) -> Site:
         engines=MappingProxyType({row["id"]: row["parent"] for row in rows if row["kind"] == "engine"}),
         feeds=_children(rows, "feeds"),
         uplinks=_children(rows, "uplinks"),
+        switches=_switches(rows),
     )
 
 
@@ -218,6 +223,15 @@ def _rack(
 def _hosts(rows: list[dict[str, Any]], racks: tuple[Rack, ...]) -> tuple[Host, ...]:
     counts = _ratings([row for row in rows if row["kind"] == "host"], "expected_count")
     return tuple(Host(host, rack.name, int(counts.get(host, 0))) for rack in racks for host in rack.hosts)
+
+
+def _switches(rows: list[dict[str, Any]]) -> Mapping[str, str]:
+    """Return switch -> rack, in natural order: by its relation, else by its tag."""
+    racks = set(_named(rows, "rack"))
+    named = {row["id"]: row["rack"] for row in rows if row["kind"] == "switch"}
+    held = {row["id"]: row["parent"] for row in rows if row["kind"] == "switch" and row["parent"] in racks}
+    found = {**named, **held}
+    return MappingProxyType({name: found[name] for name in sorted(found, key=natural)})
 
 
 def _children(rows: Iterable[Mapping[str, Any]], relation: str) -> Mapping[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dashboard import facility, faults, gpus, idle, provenance, replay
 from dashboard.alarms import engine, rules
-from dashboard.alarms.findings import HostNow, Scene, Trust
+from dashboard.alarms.findings import FabricNow, HostNow, Scene, Trust
 from dashboard.boundaries import Boundary, boundaries, rack_energies, rack_window
 from dashboard.heat import heat_number
 from dashboard.kpis import cooling
@@ -33,6 +33,8 @@ from dashboard.tables import Tables
 from storage.store import Store
 
 SCHEMA = 1
+#: before the fabric was looked at, and where there is none
+NO_FABRIC = FabricNow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +70,33 @@ class Snapshot:
     devices: Sequence[facility.DeviceNow]
     #: where the numbers come from
     sources: Mapping[str, Any]
+    fabric: FabricNow
     memory: Memory
 
 
-def build(store: Store, site: Site, settings: DashboardSettings, previous: Snapshot | None, now: float) -> Snapshot:
-    """Return the snapshot at `now` (epoch s), with what `previous` remembers.
+def build(
+    store: Store,
+    site: Site,
+    settings: DashboardSettings,
+    previous: Snapshot | None,
+    now: float,
+    fabric: FabricNow = NO_FABRIC,
+) -> Snapshot:
+    """Return the snapshot at `now` (epoch s), with what `previous` remembers. `fabric`: as it was last looked at.
 
     Raises:
         StoreError: the store does not answer; `previous` stays good for the next try.
     """
     memory = previous.memory if previous else None
     seen = observe(store, settings, memory.observation if memory else None, now)
-    tables = _tables(site, settings, seen, memory, now)
+    tables = _tables(site, settings, seen, memory, now, fabric.notes)
     fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
     racks = facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks)
     cdus = facility.cdus(site, seen.coolant, now)
     numbers = _numbers(tables, boundaries(tables), fleet, cdus)
     told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
     told = told or provenance.look(tables, seen.boards, fleet)
-    scene = _scene(tables, seen, fleet, racks, cdus, numbers, told)
+    scene = _scene(tables, seen, fleet, racks, cdus, numbers, told, fabric)
     timers = engine.step(memory.timers if memory else {}, rules.find(scene), settings.alarms, now)
     return Snapshot(
         seq=previous.seq + 1 if previous else 1,
@@ -105,6 +115,7 @@ def build(store: Store, site: Site, settings: DashboardSettings, previous: Snaps
         buses=seen.buses,
         devices=seen.devices,
         sources=provenance.to_plain(told, settings.energy.prefer, seen.clocks_ahead),
+        fabric=fabric,
         memory=Memory(seen, tables.places, fleet.verdicts, timers, told),
     )
 
@@ -117,6 +128,7 @@ def _scene(
     cdus: Sequence[facility.CduNow],
     numbers: Mapping[str, Number],
     told: provenance.Provenance,
+    fabric: FabricNow,
 ) -> Scene:
     resting = {device.host or device.name for device in seen.devices if device.state == facility.MAINTENANCE}
     trust = Trust(told.unmapped_tokens_ratio, told.unmapped_energy_ratio, told.suspects, seen.clocks_ahead)
@@ -129,15 +141,22 @@ def _scene(
         devices=seen.devices,
         supplies=seen.slow.supplies,
         bits=seen.slow.bits,
-        storms=seen.slow.storms,
         numbers=numbers,
         uplinks=tables.site.uplinks,
         faults=faults.faults(tables, seen.slow.events, seen.slow.verdicts),
         trust=trust,
+        fabric=fabric,
     )
 
 
-def _tables(site: Site, settings: DashboardSettings, seen: Observation, memory: Memory | None, now: float) -> Tables:
+def _tables(
+    site: Site,
+    settings: DashboardSettings,
+    seen: Observation,
+    memory: Memory | None,
+    now: float,
+    notes: Mapping[str, str],
+) -> Tables:
     places = gpu_places(site, seen.gpu, memory.places if memory else None)
     return Tables(
         site=site,
@@ -151,6 +170,7 @@ def _tables(site: Site, settings: DashboardSettings, seen: Observation, memory: 
         power_places=power_places(site, seen.power.tags, places.hosts),
         engine_host=engine_hosts(site, seen.inference, places.hosts),
         window_seconds=seen.window,
+        fabric_notes=notes,
     )
 
 
@@ -302,11 +322,23 @@ def to_json(snapshot: Snapshot, build_version: str, tick_seconds: float) -> dict
         "bus": [{"rack": rack, "volts": volts} for rack, volts in snapshot.buses],
         "devices": _devices(snapshot.devices),
         "sources": dict(snapshot.sources),
+        "fabric": _fabric(snapshot.fabric),
     }
 
 
 def _alarm(alarm: engine.Alarm) -> dict[str, Any]:
     return {**asdict(alarm.finding), "since": round(alarm.since, 3), "ack": alarm.ack}
+
+
+def _fabric(fabric: FabricNow) -> dict[str, int]:
+    """Return how many switches there are and are well, and how many ports are down or need a person."""
+    well = sum(switch.state == "ok" for switch in fabric.switches)
+    return {
+        "switches": len(fabric.switches),
+        "ok": well,
+        "ports_down": fabric.ports_down,
+        "abnormal": fabric.abnormal,
+    }
 
 
 def _devices(devices: Sequence[facility.DeviceNow]) -> dict[str, Any]:

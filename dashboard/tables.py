@@ -1,6 +1,7 @@
 """What one tick knows of the site: the live tables, and where their series belong."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from dashboard.kpis.windows import Ints
 from dashboard.places import Places, PowerPlaces
@@ -80,3 +81,5 @@ class Tables:
     engine_host: Ints
     #: length of the window that rates speak of. Units: s
     window_seconds: float
+    #: host -> what its switch ports suffer that can hold its GPUs up
+    fabric_notes: Mapping[str, str] = field(default_factory=dict)

@@ -351,6 +351,8 @@ spool_bytes                     gauge   0..         size of the spool
 spool_age_seconds               gauge   0..         age of the oldest point in the spool
 queue_points                    gauge   0..         points that wait to be written
 skipped_polls_total             counter 0..         polls left out because the last one still ran
+traps_total                     counter 0..         SNMP notifications taken
+traps_dropped_total             counter 0..         SNMP notifications dropped: of strangers, malformed, too many
 cpu_seconds_total               counter 0..         CPU time used
 memory_bytes                    gauge   0..         resident memory
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from dashboard.alarms.findings import Finding
 from dashboard.settings import Alarms
 
-#: no delay: water and lost power cannot wait, idle GPUs have waited already, what a board reports has happened
-_AT_ONCE = ("leak_detected", "rack_no_power")
+#: no delay: water and lost power cannot wait, idle GPUs have waited already, what a board or port reports has happened
+_AT_ONCE = ("leak_detected", "rack_no_power", "port_flapping", "pfc_watchdog", "fec_uncorrected")
 #: what moves slowly, or means something only when it lasts
 _SLOW = (
     "coolant_supply_high",
@@ -22,7 +22,7 @@ _SLOW = (
     "efficiency_low",
 )
 #: what is wrong with the data rather than with the site
-_LASTING = ("unmapped_tokens", "unmapped_energy", "energy_suspect")
+_LASTING = ("unmapped_tokens", "unmapped_energy", "energy_suspect", "switch_partial")
 Key = tuple[str, str]
 
 
@@ -81,6 +81,8 @@ def on_delay(rule: str, settings: Alarms) -> float:
         return 0.0
     if rule in _LASTING:
         return settings.trust_on_delay.total_seconds()
+    if rule == "congestion":
+        return settings.fabric.congestion_on_delay.total_seconds()
     return (settings.slow_on_delay if rule in _SLOW else settings.on_delay).total_seconds()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dashboard.fabric.switches import SwitchNow
 from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
 from dashboard.number import Number
 from dashboard.settings import DashboardSettings
@@ -70,13 +71,34 @@ class Bit:
 
 
 @dataclass(frozen=True, slots=True)
-class Storm:
-    """A port whose peer pauses it without end."""
+class PortFault:
+    """What is wrong with one switch port; `text` says it in words."""
 
+    kind: str
     device: str
     interface: str
+    #: of the switch, "" where it stands in none
     rack: str
-    frames_per_second: float
+    #: the other end as the inventory or LLDP names it, "" where it is not known
+    neighbor: str
+    #: the host that it is, "" for none; and the GPUs in it
+    host: str
+    gpus: int
+    priority: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FabricNow:
+    """The fabric: what is wrong with ports, and every switch."""
+
+    faults: Sequence[PortFault] = ()
+    switches: Sequence[SwitchNow] = ()
+    #: ports that are meant to work and are down; ports that need a person
+    ports_down: int = 0
+    abnormal: int = 0
+    #: host -> what its ports suffer that can hold its GPUs up
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +113,12 @@ class Scene:
     devices: Sequence[DeviceNow]
     supplies: Sequence[Supply]
     bits: Sequence[Bit]
-    storms: Sequence[Storm]
     numbers: Mapping[str, Number]
     #: switch -> hosts behind it
     uplinks: Mapping[str, Sequence[str]]
     faults: Sequence[Fault] = ()
     trust: Trust = Trust()
+    fabric: FabricNow = FabricNow()
 
 
 @dataclass(frozen=True, slots=True)

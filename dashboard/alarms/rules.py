@@ -7,6 +7,7 @@ power capping and single blinks are none.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
+from dashboard.alarms import fabric
 from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
 from dashboard.facility import CLOCK_REFUSED_SECONDS, MAINTENANCE, SENSOR_FAULT, UNKNOWN_SERVER, CduNow
 
@@ -70,7 +71,7 @@ def _leak(scene: Scene) -> Iterator[Finding]:
     wet: dict[tuple[str, str], int] = {}
     for leak in scene.leaks:
         key = (leak.rack, "" if leak.rack else leak.device)
-        if leak.state != SENSOR_FAULT:
+        if leak.state != SENSOR_FAULT and leak.level != "switch":
             wet[key] = max(leak.state, wet.get(key, 0))
     for rack, device in wet:
         where = f"rack {rack}" if rack else device
@@ -277,17 +278,6 @@ def _bits(scene: Scene) -> Iterator[Finding]:
         yield Finding("device_alarm", device, 3, title, place, ", ".join(names[:3]), racks)
 
 
-def _storms(scene: Scene) -> Iterator[Finding]:
-    by_switch: dict[str, list[str]] = defaultdict(list)
-    for storm in scene.storms:
-        if storm.frames_per_second > scene.settings.alarms.pfc_frames_per_second:
-            by_switch[storm.device].append(storm.interface)
-    for device, ports in by_switch.items():
-        where = f"{device} {ports[0]}" if len(ports) == 1 else f"{len(ports)} ports of {device}"
-        behind = sum(host.gpus for host in scene.hosts if host.name in scene.uplinks.get(device, ()))
-        yield Finding("pfc_storm", device, 3, f"PFC storm on {where}", "Fabric", _gpus(behind) if behind else "")
-
-
 def _targets(scene: Scene) -> Iterator[Finding]:
     pue, aim = scene.numbers["pue"].value, scene.settings.targets.pue
     if pue is not None and aim is not None and pue > aim:
@@ -342,7 +332,7 @@ _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _device_silent,
     _device_resting,
     _leak_sensor,
-    _storms,
+    fabric.find,
     _targets,
     _unmapped,
     _suspects,

@@ -20,6 +20,12 @@
     return fixed(value, Math.min(6, Math.max(0, decimals)));
   }
 
+  // Small shares of time matter only as not being nothing: 0, <0.01, 0.42, 12.5.
+  const fraction = (value) => (value === 0 ? "0" : value < 0.005 ? "<0.01" : fixed(value, value < 9.995 ? 2 : 1));
+
+  // A bit error ratio spans ten decades: 1.2e−9.
+  const exponential = (value) => (value <= 0 ? "0" : value.toExponential(1).replace("-", "\u2212"));
+
   // A unit that follows the size of the number; `like` makes a bound use the unit of its value.
   function scaled(steps) {
     return (value, like) => {
@@ -44,6 +50,18 @@
     kilowatt_hours: plain(significant, "kWh", 1 / 3.6e6),
     flow: plain(significant, "L/min", 60),
     pressure: plain(decimals(0), "kPa", 1e-3),
+    bits: scaled([["bit/s", 1], ["kbit/s", 1e3], ["Mbit/s", 1e6], ["Gbit/s", 1e9], ["Tbit/s", 1e12]]),
+    gigabits: plain(significant, "Gbit/s", 1e-9),
+    bytes: scaled([["B", 1], ["kB", 1e3], ["MB", 1e6], ["GB", 1e9]]),
+    packets: scaled([["/s", 1], ["k/s", 1e3], ["M/s", 1e6], ["G/s", 1e9]]),
+    share: plain(fraction, "%", 100),
+    ppm: plain(significant, "ppm"),
+    per_hour: plain(significant, "per hour"),
+    ber: plain(exponential, ""),
+    decibels: plain(decimals(1), "dB"),
+    dbm: plain(decimals(1), "dBm"),
+    milliamperes: plain(significant, "mA", 1e3),
+    seconds: plain((value) => fixed(Math.abs(value) < 0.05 ? 0 : value, 1), "s"),
   };
 
   // Writes `value` in a form: {text, unit, factor}, where factor is what one displayed unit is in base units.

@@ -19,15 +19,17 @@
 
   TokenWatt.decodeCells = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
-  function ramp(colours) {
+  // A hundred and one steps from idle to full, each with the ink that is read on it; `gamma` 1 spaces them evenly.
+  TokenWatt.ramp = function (colours, gamma) {
     const parts = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
     const [low, high] = [parts(colours.c0), parts(colours.c1)];
     return Array.from({ length: 101 }, (_, percent) => {
-      const f = (percent / 100) ** GAMMA;
+      const f = (percent / 100) ** gamma;
       const [r, g, b] = low.map((from, i) => Math.round(from + (high[i] - from) * f));
       return { fill: `rgb(${r},${g},${b})`, ink: 0.3 * r + 0.59 * g + 0.11 * b > 118 ? "#111418" : "#FFFFFF" };
     });
-  }
+  };
+  const ramp = (colours) => TokenWatt.ramp(colours, GAMMA);
 
   function paintCell(pen, state, box, shades, k) {
     const colours = TokenWatt.colours();

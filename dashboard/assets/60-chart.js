@@ -51,6 +51,7 @@
     const every = lines.flatMap((line) => line.values.filter((v) => v !== null));
     const edges = TokenWatt.nearEdges(bound, lines[0].value);
     const range = TokenWatt.range(every, edges);
+    if (spec.from_zero) range[0] = 0;
     const time = (i) => (history.start + i * history.step) * 1000;
     const end = Math.max(...lines.map((line) => time(line.last)));
     const begin = Math.min(Math.min(...lines.map((line) => time(line.first))), end - LEAST_SPAN_SECONDS * 1000);
@@ -113,7 +114,11 @@
   }
 
   TokenWatt.widgets.chart = function (node, spec, live) {
-    const small = node.closest(".card").querySelector("h2 small");
+    TokenWatt.drawChart(node, spec, live, node.closest(".card").querySelector("h2 small"));
+  };
+
+  // `live` holds the history that is drawn; `small` says its unit and span.
+  TokenWatt.drawChart = function (node, spec, live, small) {
     if (!window.Plotly || !live.history || !node.clientWidth) return;
     const key = [live.history.time, node.clientWidth, node.clientHeight, document.documentElement.dataset.theme].join();
     if (node.dataset.key === key) return;

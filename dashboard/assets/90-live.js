@@ -12,10 +12,8 @@
   const TRAIL_POINTS = 300;
 
   const live = (TokenWatt.live = { snapshot: null, history: null, cells: null, trail: {} });
-  const feeds = {
-    snapshot: { url: "/api/v1/snapshot", etag: null, at: null, busy: false },
-    history: { url: "/api/v1/history", etag: null, at: null, busy: false },
-  };
+  TokenWatt.feed = (url, timeout) => ({ url, timeout: timeout || TIMEOUT_MS, etag: null, at: null, busy: false, status: 0 });
+  const feeds = { snapshot: TokenWatt.feed("/api/v1/snapshot"), history: TokenWatt.feed("/api/v1/history") };
   // Epoch seconds by the server's clock when the browser's monotonic clock began.
   let serverStart = null;
 
@@ -33,12 +31,13 @@
   }
 
   // Returns the new body, or null when nothing came or nothing is new.
-  async function ask(feed) {
+  const ask = (TokenWatt.ask = async function (feed) {
     if (feed.busy) return null;
     feed.busy = true;
     try {
       const headers = feed.etag ? { "If-None-Match": feed.etag } : {};
-      const response = await fetch(feed.url, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
+      const response = await fetch(feed.url, { headers, cache: "no-store", signal: AbortSignal.timeout(feed.timeout) });
+      feed.status = response.status;
       if (response.status !== 200 && response.status !== 304) return null;
       const body = response.status === 200 ? await response.json() : null;
       noteClock(response);
@@ -50,7 +49,7 @@
     } finally {
       feed.busy = false;
     }
-  }
+  });
 
   // The trend of numbers that the history does not keep: the last ten minutes that this page has seen.
   function remember(numbers) {
@@ -96,10 +95,18 @@
   // live, stale or lost; a server that answers while its collectors are dead is not live.
   function freshness() {
     const age = ages();
-    if (!age || age.data === null) return { state: "connecting", age: 0 };
+    if (!age || age.data === null) return { state: "connecting", age: 0, from: null };
     const worst = Math.max(age.link, age.producer, age.data);
     const late = Math.max(age.link, age.producer) > STALE_PERIODS * period() || age.data > DATA_STALE_SECONDS;
-    return { state: worst > LOST_SECONDS ? "lost" : late ? "stale" : "live", age: worst };
+    return { state: worst > LOST_SECONDS ? "lost" : late ? "stale" : "live", age: worst, from: live.snapshot.data_time };
+  }
+
+  // A page with a feed of its own is as old as the older of the two.
+  const RANK = { live: 0, connecting: 1, stale: 2, lost: 3 };
+  function shownFreshness() {
+    const own = TokenWatt.fabric.freshness();
+    const all = freshness();
+    return own && RANK[own.state] > RANK[all.state] ? own : all;
   }
 
   const WORDS = {
@@ -109,16 +116,16 @@
     lost: (age) => `No data for ${Math.round(age)} s`,
   };
 
-  function lostText(age) {
+  function lostText(age, from) {
     const simulated = live.snapshot.synthetic ? " Simulated data." : "";
-    return `No data for ${Math.round(age)} s. Values are from ${TokenWatt.clock(live.snapshot.data_time)} UTC.${simulated}`;
+    return `No data for ${Math.round(age)} s. Values are from ${TokenWatt.clock(from)} UTC.${simulated}`;
   }
 
   const set = (node, text) => node && node.textContent !== text && (node.textContent = text);
 
   function tellFreshness() {
-    const { state, age } = freshness();
-    if (state === "lost" && root.dataset.live !== "lost") set(document.getElementById("say-now"), lostText(age));
+    const { state, age, from } = shownFreshness();
+    if (state === "lost" && root.dataset.live !== "lost") set(document.getElementById("say-now"), lostText(age, from));
     root.dataset.live = state;
     document.querySelectorAll(".freshness").forEach((node) => {
       node.dataset.state = state;
@@ -130,7 +137,7 @@
     const band = document.getElementById("lost");
     if (band) {
       band.hidden = state !== "lost";
-      if (state === "lost") set(band, lostText(age));
+      if (state === "lost") set(band, lostText(age, from));
     }
     TokenWatt.tellAges();
   }

@@ -1,4 +1,4 @@
-// Fills the empty containers of a page, and the keys: 1 2 3 pages, t theme, f full screen.
+// Fills the empty containers of a page, and the keys: 1 2 3 4 pages, t theme, f full screen.
 (function () {
   "use strict";
   const TokenWatt = window.TokenWatt;
@@ -70,7 +70,7 @@
     const fresh = [...document.querySelectorAll("[data-widget]")].filter((node) => !node.mounted);
     if (!fresh.length) return;
     fresh.forEach((node) => (node.mounted = true));
-    root.dataset.mode = document.querySelector("main.wall") ? "wall" : "desk";
+    root.dataset.mode = document.querySelector(root.dataset.far === "true" ? "main.wall, main.fabric" : "main.wall") ? "wall" : "desk";
     furnish();
     requestAnimationFrame(TokenWatt.paint);
   }
@@ -79,7 +79,7 @@
     if (event.metaKey || event.ctrlKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
     if (event.key === "t") switchTheme();
     else if (event.key === "f") (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()).catch(() => {});
-    else if ("123".includes(event.key)) document.querySelectorAll("header nav a")[Number(event.key) - 1]?.click();
+    else if ("1234".includes(event.key)) document.querySelectorAll("header nav a")[Number(event.key) - 1]?.click();
   }
 
   // A wall has no pointer, no links and no buttons until somebody moves one.

@@ -15,7 +15,7 @@
   const preferred = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
   root.dataset.theme = known(options.get("theme")) || remembered() || preferred;
   root.dataset.far = String(options.has("far"));
-  root.dataset.mode = location.pathname === "/" ? "wall" : "desk";
+  root.dataset.mode = location.pathname === "/" || (location.pathname === "/fabric" && options.has("far")) ? "wall" : "desk";
   root.dataset.live = "connecting";
   // A wall panel may say whose wall it is; the live script warns when the server shows another site.
   if (options.get("site")) root.dataset.site = options.get("site");

@@ -210,3 +210,11 @@ def test_a_day_of_known_idleness_is_found_with_no_false_alarm() -> None:
         misses += int((due & ~called).sum())
     assert (misses, false) == (0, 0)
     assert hits > 0
+
+
+def test_what_the_fabric_does_stands_in_the_reason_and_changes_no_state() -> None:
+    held_up = replace(PARKED, fabric=("Ethernet8 of leaf-1 paused 55 % of the time",))
+    assert conditions(held_up, LIMITS) == conditions(PARKED, LIMITS)
+    said = idle.reason(idle.PARKED, held_up, 0)
+    assert said == f"{idle.reason(idle.PARKED, PARKED, 0)}; fabric: Ethernet8 of leaf-1 paused 55 % of the time"
+    assert idle.reason(idle.PARKED, replace(PARKED, fabric=("",)), 0) == idle.reason(idle.PARKED, PARKED, 0)

@@ -9,16 +9,17 @@ from typing import Any, get_args
 
 import pytest
 from plotly.offline import get_plotlyjs_version
+from plotly.utils import PlotlyJSONEncoder
 
 from dashboard import figures, theme
 from dashboard.components import Tile
-from dashboard.pages import efficiency, facilities, wall
+from dashboard.pages import efficiency, fabric, facilities, wall
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "dashboard" / "assets"
 OURS = sorted(ASSETS.glob("*.js"))
 CONTRACT = (ROOT / "docs" / "contracts.md").read_text()
-PAGES = [wall, facilities, efficiency]
+PAGES = [wall, facilities, efficiency, fabric]
 
 #: taken from a list of the snapshot by the script itself
 DERIVED = {"bus_volts_lowest", "bus_volts_highest"}
@@ -61,6 +62,32 @@ def test_every_series_is_one_of_the_contract() -> None:
     promised = CONTRACT.split('"series": {')[1].split("}}")[0]
     assert len(series) > 5
     assert series <= set(re.findall(r'"(\w+)"', promised))
+
+
+def test_every_series_and_metric_of_the_fabric_is_one_of_the_contract() -> None:
+    series = {
+        line["series"] for name, spec in ALL if name == "port" for chart in spec["charts"] for line in chart["lines"]
+    }
+    promised = CONTRACT.split('"series": {"start"')[1].split("}")[0]
+    assert len(series) == 4
+    assert series <= set(re.findall(r'"(\w+)"', promised))
+    columns = set(re.findall(r'(?:column|number)\("(\w+)"', (ASSETS / "85-worst.js").read_text()))
+    row = CONTRACT.split('"worst": [{')[1].split("}]}")[0]
+    assert len(columns) == 17
+    assert columns <= set(re.findall(r'"(\w+)":', row))
+
+
+def test_every_tile_of_the_fabric_is_counted_by_the_script() -> None:
+    tiles = (ASSETS / "82-fabric-tiles.js").read_text().split("const TILES = {")[1].split("\n  };")[0]
+    shown = {spec["show"] for name, spec in ALL if name == "fabric_tile"}
+    assert shown == set(re.findall(r"^    (\w+)[(:]", tiles, re.MULTILINE))
+
+
+def test_the_table_of_ports_is_of_the_community_and_is_served_from_here() -> None:
+    json_text = json.dumps(fabric.layout(), cls=PlotlyJSONEncoder)
+    assert "enableEnterpriseModules" not in json_text
+    assert "licenseKey" not in json_text
+    assert not re.search(r"https?:", json_text)
 
 
 def test_every_form_is_known_to_the_script() -> None:

@@ -33,6 +33,10 @@ def test_durations_and_lists_as_people_write_them() -> None:
         ({"limits": {"coolant_supply_celsius": [45, 17]}}, "coolant_supply_celsius"),
         ({"targets": {"pue": 0.9}}, "pue"),
         ({"idle": {"hold": {"parkd": "1m"}}}, "parkd"),
+        ({"alarms": {"fabric": {"pause_ratio": 55}}}, "pause_ratio"),
+        ({"alarms": {"fabric": {"ecn_ratio": 0.2}}}, "ecn_ratio must not be over"),
+        ({"alarms": {"fabric": {"event_hold": "2h"}}}, "event_hold must lie between"),
+        ({"alarms": {"fabric": {"fold_ports": 0}}}, "fold_ports"),
     ],
 )
 def test_mistakes_are_refused(given: dict[str, object], key: str) -> None:

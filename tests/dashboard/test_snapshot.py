@@ -9,6 +9,8 @@ import pytest
 from plant import Plant
 
 from dashboard import settings as s
+from dashboard.alarms.findings import FabricNow, PortFault
+from dashboard.fabric.switches import SwitchNow
 from dashboard.gpus import CELL_IDLE, CELL_LOST, CELL_NO_DATA
 from dashboard.kpis.efficiency import Quality
 from dashboard.settings import DashboardSettings
@@ -414,15 +416,29 @@ def test_failed_supplies_by_state_or_by_the_shelfs_own_bits(plant: Plant) -> Non
     ]
 
 
-def test_pause_frames_without_end_are_a_storm(plant: Plant) -> None:
-    def pfc(at: float) -> None:
-        port = {"device": "leaf-1", "interface": "Ethernet8", "priority": "3"}
-        plant.put("pfc", port, {"rx_frames_total": 2000.0 * (at + 500)}, at)
-        plant.put("pfc", {**port, "interface": "Ethernet0"}, {"rx_frames_total": 20.0 * (at + 500)}, at)
-
-    plant.run(also=pfc)
-    made = shot(plant, shot(plant), after=12.0)
-    assert [alarm.finding.title for alarm in made.alarms] == ["PFC storm on leaf-1 Ethernet8"]
+def test_the_fabric_s_faults_are_alarms_and_reasons_and_counted(plant: Plant) -> None:
+    fault = PortFault("pfc_storm", "leaf-1", "Ethernet8", "N01", "node-1", "node-1", 2, 2, "paused 55 % of the time")
+    switches = (SwitchNow("leaf-1", "N01", state="ok"), SwitchNow("leaf-2", "N01", state="agent_missing"))
+    fabric = FabricNow(
+        (fault,), switches, ports_down=0, abnormal=1, notes={"node-1": "Ethernet8 of leaf-1 paused 55 %"}
+    )
+    usual = plant.gpu_fields
+    plant.gpu_fields = lambda at: {**usual(at), "utilization_ratio": 0.0, "power_watts": 80.0}  # type: ignore[method-assign]
+    plant.engine_fields = lambda at: {  # type: ignore[method-assign]
+        "output_tokens_total": 1e6, "input_tokens_total": 3e6, "requests_running": 4.0, "requests_waiting": 0.0,
+    }  # fmt: skip
+    plant.run(start=-400)
+    plant.settle()
+    site, settings = read_site(plant.store), DashboardSettings()
+    made = build(plant.store, site, settings, None, plant.now + 1, fabric)
+    made = build(plant.store, site, settings, made, plant.now + 13, fabric)
+    titles = [alarm.finding.title for alarm in made.alarms]
+    assert "PFC storm on leaf-1 Ethernet8 to node-1: paused 55 % of the time" in titles
+    assert "leaf-2 answers without its counters: restart its SNMP agent" in titles
+    reasons = {row["host"]: row["reason"] for row in made.idle_gpus}
+    assert reasons["node-1"].endswith("; fabric: Ethernet8 of leaf-1 paused 55 %")
+    assert "fabric" not in reasons["node-2"]
+    assert to_json(made, "0", 2.0)["fabric"] == {"switches": 2, "ok": 1, "ports_down": 0, "abnormal": 1}
 
 
 def test_a_rack_without_power_is_said_so(plant: Plant) -> None:

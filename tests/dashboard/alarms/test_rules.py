@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dashboard.alarms.findings import Bit, Finding, HostNow, Scene, Storm, Supply
+from dashboard.alarms.findings import Bit, Finding, HostNow, Scene, Supply
 from dashboard.alarms.rules import find
 from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
 from dashboard.kpis.efficiency import Quality
@@ -36,7 +36,6 @@ HEALTHY = Scene(
     devices=(DeviceNow("n1", "A01", True, 1.0), DeviceNow("leaf-1", "N01", True, 1.0)),
     supplies=(),
     bits=(),
-    storms=(),
     numbers={"pue": NONE, "tokens_per_joule_it": NONE},
     uplinks={"leaf-1": ("n1", "n2")},
 )
@@ -158,12 +157,6 @@ def test_alarms_that_a_device_raises_itself() -> None:
     (finding,) = found(bits=(Bit("cdu-1", "", "pump-1-fault"),))
     assert (finding.title, finding.priority, finding.racks) == ("cdu-1 reports pump-1-fault", 3, ("A01", "A02"))
     assert told(bits=(Bit("x", "A01", "a"), Bit("x", "A01", "b"))) == [("x reports 2 alarms", 3)]
-
-
-def test_pfc_storm() -> None:
-    storm = Storm("leaf-1", "Ethernet8", "N01", 5000.0)
-    (finding,) = found(storms=(storm, replace(storm, interface="Ethernet0", frames_per_second=10.0)))
-    assert (finding.title, finding.priority, finding.impact) == ("PFC storm on leaf-1 Ethernet8", 3, "16 GPUs")
 
 
 def test_targets() -> None:

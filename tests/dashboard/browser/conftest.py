@@ -4,14 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from browsing import Demo, Opener, Watched, announced, answers
+from fabric_site import telling
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from services import program, until
+
+from dashboard.live import Live
+from dashboard.settings import DashboardSettings
+from dashboard.web import serving
+from storage.duckdb import DuckDBStore
 
 ROOT = Path(__file__).parents[3]
 FLAGS = [
@@ -76,3 +82,34 @@ def watched(browser: Browser) -> Iterator[Opener]:
     yield make
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def fabric_url() -> Iterator[str]:
+    """Serve a fabric of stated rates that goes on telling; yield its address."""
+    store = DuckDBStore(":memory:")
+    with telling(store):
+        live = Live(store, DashboardSettings())
+        live.start()
+        with serving(live, DashboardSettings(), None, 0) as address:
+            yield address
+        live.close()
+    store.close()
+
+
+@pytest.fixture
+def opened(fabric_url: str, watched: Opener) -> Callable[..., Watched]:
+    """Open the fabric page and wait until its picture and its table are there."""
+
+    def make(query: str = "", *size: int, scheme: str = "dark") -> Watched:
+        made = watched(*size, scheme=scheme)
+        made.page.goto(f"{fabric_url}/fabric{query}")
+        until(lambda: made.state() == "live", 60, "the page to be live")
+        until(
+            lambda: made.page.evaluate("Boolean(document.querySelector('[data-widget=ports] canvas')?.plan)"),
+            60,
+            "the picture",
+        )
+        return made
+
+    return make

@@ -14,7 +14,7 @@ from services import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.service("chromium"), pytest.mark.timeout(240)]
 
-PATHS = ["/", "/facilities", "/efficiency"]
+PATHS = ["/", "/facilities", "/efficiency", "/fabric"]
 
 #: text that is cut off: wider or higher than the box that shows it, or outside of its card
 CLIPPED = """
@@ -106,7 +106,7 @@ def test_keys_change_page_and_theme(demo: Demo, watched: Opener) -> None:
     desk = watched()
     desk.open(demo.url)
     page = desk.page
-    for key, path in (("2", "/facilities"), ("3", "/efficiency"), ("1", "/")):
+    for key, path in (("2", "/facilities"), ("3", "/efficiency"), ("4", "/fabric"), ("1", "/")):
         page.keyboard.press(key)
         until(lambda path=path: urlsplit(page.url).path == path, 10, f"key {key}")  # type: ignore[misc]
         until(lambda: any(text != "—" for text in desk.numbers()), 10, "numbers without waiting for a request")

@@ -1,0 +1,110 @@
+// The fabric's own feed: asked for while its page is open, and what of it is asked for stands in the address.
+(function () {
+  "use strict";
+  const TokenWatt = window.TokenWatt;
+  const PERIOD_SECONDS = 5; // half of what the server takes to make the next
+  const TIMEOUT_MS = 5000;
+  const LATE_SECONDS = 30; // three times the server's period
+  const DATA_LATE_SECONDS = 60; // twice the slowest poll of a switch
+  const LOST_SECONDS = 120;
+
+  const query = () => new URLSearchParams(location.search);
+  const here = () => Boolean(document.querySelector("main.fabric"));
+  // `body` is what is drawn: a metric that was asked for and did not come yet changes nothing.
+  const fabric = (TokenWatt.fabric = { body: null, at: null, wanted: null, ports: new Map() });
+  let feed = null;
+  let asked = -Infinity;
+
+  // Options go into the address without a step back in the browser's history: a panel reloads to what it showed.
+  fabric.option = (name) => query().get(name) || "";
+  fabric.setOptions = function (options) {
+    const all = query();
+    for (const [name, value] of Object.entries(options)) value ? all.set(name, value) : all.delete(name);
+    const text = all.toString().replace(/=(?=&|$)/g, "");
+    history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : ""));
+  };
+
+  fabric.key = (name, port) => `${name} ${port}`;
+  fabric.metric = () => fabric.body.metrics.find((metric) => metric.name === fabric.body.metric);
+  // Seconds since a device told of what was `age` old when the server looked.
+  fabric.age = (age) => (age === null || age === undefined ? null : age + Math.max(0, TokenWatt.now() - fabric.body.time));
+  const FORM = { ratio: "share", ppm: "ppm", per_hour: "per_hour", dB: "decibels", "": "ber" };
+  fabric.form = (metric) => FORM[metric.unit] || "count";
+  fabric.write = (metric, value) => TokenWatt.write(fabric.form(metric), value);
+
+  // 0 within its limits, else the priority: a metric whose bad end lies below its warning is bad when it is low.
+  fabric.judge = function (metric, value) {
+    if (value === null || value === undefined) return 0;
+    const sign = metric.bad !== null && metric.warn !== null && metric.bad < metric.warn ? -1 : 1;
+    const beyond = (edge) => edge !== null && edge !== undefined && value * sign >= edge * sign;
+    return beyond(metric.bad) ? 2 : beyond(metric.warn) ? 3 : 0;
+  };
+  // A bound is a round number and is written as one: 5 %, not 5.00 %.
+  fabric.writeBound = (metric, value) => fabric.write(metric, value).replace(/\.0+(?!\d)|(\.\d*?)0+(?!\d)/, "$1");
+  fabric.limit = (metric) => (metric.warn === null ? "" : `limit ${metric.bad < metric.warn ? "≥" : "≤"} ${fabric.writeBound(metric, metric.warn)}`);
+
+  // Every abnormal port is among the worst, whatever the metric that is drawn.
+  function accept(body) {
+    fabric.body = body;
+    fabric.ports = new Map(body.worst.map((port) => [fabric.key(port.switch, port.interface), port]));
+    fabric.abnormal = body.worst.filter((port) => port.priority);
+  }
+
+  function address() {
+    const metric = fabric.wanted || fabric.option("metric");
+    return `/api/v1/fabric${metric ? `?metric=${encodeURIComponent(metric)}` : ""}`;
+  }
+
+  fabric.refresh = async function () {
+    const url = address();
+    if (!feed || feed.url !== url) feed = { ...TokenWatt.feed(url, TIMEOUT_MS), at: fabric.at };
+    const mine = feed;
+    asked = performance.now() / 1000;
+    const body = await TokenWatt.ask(mine);
+    if (mine !== feed) return; // another metric was chosen meanwhile
+    fabric.at = mine.at;
+    if (mine.status === 400) fabric.choose(""); // a metric that this server does not know, from an old address
+    if (!body) return;
+    accept(body);
+    TokenWatt.paint();
+  };
+
+  fabric.choose = function (name) {
+    fabric.wanted = name;
+    fabric.setOptions({ metric: name });
+    fabric.refresh();
+  };
+
+  // The state of what is drawn: null on other pages, where it does not count.
+  fabric.freshness = function () {
+    if (!here()) return null;
+    const { body } = fabric;
+    if (!body || body.data_time === null) return { state: "connecting", age: 0, from: null };
+    const link = performance.now() / 1000 - fabric.at;
+    const producer = Math.max(0, TokenWatt.now() - body.time);
+    const data = Math.max(0, TokenWatt.now() - body.data_time);
+    const age = Math.max(link, producer, data);
+    const late = Math.max(link, producer) > LATE_SECONDS || data > DATA_LATE_SECONDS;
+    return { state: age > LOST_SECONDS ? "lost" : late ? "stale" : "live", age, from: body.data_time };
+  };
+
+  // A page that was just opened asks at once; one that nobody looks at does not ask.
+  setInterval(() => {
+    if (here() && !document.hidden && performance.now() / 1000 - asked >= PERIOD_SECONDS) fabric.refresh();
+  }, 250);
+
+  const plural = (count, one, many) => `${TokenWatt.count(count)} ${count === 1 ? one : many || `${one}s`}`;
+  fabric.plural = plural;
+
+  TokenWatt.widgets.fabric_note = function (node) {
+    const { body } = fabric;
+    if (!body) {
+      node.textContent = "Waiting for the first answer";
+      return;
+    }
+    const { switches, ports, unknown } = body.summary;
+    const silent = body.switches.filter((one) => ["silent", "unreachable", "unauthorised"].includes(one.state)).length;
+    const told = `${TokenWatt.count(switches - silent)} of ${plural(switches, "switch", "switches")}, ${TokenWatt.count(ports - unknown)} of ${plural(ports, "port")} seen`;
+    node.textContent = body.data_time === null ? "No switch reports" : `values up to ${TokenWatt.clock(body.data_time)} UTC · ${told}`;
+  };
+})();
