@@ -20,14 +20,15 @@ FORMS: Mapping[str, str] = {
 _TLS = ("on", "off")
 #: option -> its values, None where any text may stand
 _OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
-    # engine_id: the sender's, for SNMPv3 traps; priorities: those of PFC and queues that are read, or all
+    # trap_from: other addresses that its traps come from, commas between; priorities: those of
+    # PFC and queues that are read, or all
     "snmp": {
         "version": ("1", "2c", "3"),
         "auth": None,
         "priv": None,
         "context": None,
         "engine": ("gufo", "pysnmp"),
-        "engine_id": None,
+        "trap_from": None,
         "priorities": None,
     },
     "modbus": {"word_order": ("big", "little"), "timeout": None, "retries": None, "max_span": None, "gap": None},

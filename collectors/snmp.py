@@ -54,8 +54,9 @@ from collectors.snmp_client import SnmpClient, Value
 from collectors.snmp_counters import Counters, ResetEvent
 from collectors.snmp_links import read_link
 from collectors.snmp_probe import examine as examine
-from collectors.snmp_rows import RowSearch
+from collectors.snmp_rows import RowSearch, part_doubles
 from collectors.snmp_tables import read_groups
+from collectors.unwrap import BootClock
 from storage.config import parse_duration
 from storage.point import FieldValue, Point
 from storage.schema import MEASUREMENTS
@@ -64,11 +65,18 @@ SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 SYS_OBJECT_ID = "1.3.6.1.2.1.1.2.0"
 SYS_UPTIME = "1.3.6.1.2.1.1.3.0"
 HR_UPTIME = "1.3.6.1.2.1.25.1.1.0"
+IF_NUMBER, IF_NAME = "1.3.6.1.2.1.2.1.0", "1.3.6.1.2.1.31.1.1.1.1"
+#: what the agent itself answers though its subagents do not
+GREETING = (SYS_UPTIME, HR_UPTIME)
 
 #: shares of a poll's deadline: for the tables, so that a hung subagent leaves time to ask the agent itself, and for
 #: waiting for refreshes
 TABLES_SHARE, WAIT_SHARE = 0.8, 0.5
-MILLISECOND_NS = 1_000_000
+#: a clock that made less than this share of the way (1 / 1.5) was set back
+CLOCK_SHARE = 1.5
+#: a poll may begin so much after its stamp
+LATE_NS = 3_000_000_000
+BACKWARDS = "this host's clock was set back: octets and packets are left out until it has caught up"
 #: notifications of unknown ports that one poll tells of
 STRANGE_LINKS = 5
 #: an agent is given so long to say what it is
@@ -97,13 +105,21 @@ class SnmpCollector:
         self._counters = Counters(target.interval.total_seconds())
         column = profile.transport.get("anchor")
         self._anchor = Anchor(str(column), self._clock) if column else None
-        self._uptime = 0
+        self._restarts, self._boots = BootClock(), BootClock()
+        self._booted = False
+        #: the interfaces' number and names when their rows were last checked
+        self._names: dict[str, Value] = {}
         self._rows_known = False
+        #: the refresh that this poll's anchored counters were taken after
+        self._refresh: Refresh | None = None
         self._agent = 0
         self._polls = 0
-        #: stamp of the last anchored points, and notifications of ports that nobody knows
-        self._anchored_ns = 0
+        #: stamp of the last anchored points, also in monotonic seconds; when this poll began; whether the clock was set
+        #: back since; notifications of ports that nobody knows
+        self._anchored_ns, self._anchored_s, self._began_s, self._set_back = 0, 0.0, 0.0, False
         self._strange_links: list[str] = []
+        #: lines about ports that bear another's name, to be told
+        self._doubled: list[str] = []
 
     async def poll(self, time_ns: int) -> PollResult:
         """Read scalars, then the tables' instances; return their points stamped `time_ns`, anchored ones otherwise.
@@ -143,38 +159,56 @@ class SnmpCollector:
 
     async def _poll(self, time_ns: int) -> PollResult:
         due = self._schedule.due(time_ns)
+        self._began_s = self._clock.monotonic()
         values = await self._greet()
-        began, hung, refresh = asyncio.get_running_loop().time(), "", None
+        began, hung, self._refresh = asyncio.get_running_loop().time(), "", None
         try:
             async with asyncio.timeout(TABLES_SHARE * self._deadline_s):
+                if due.medium and self._rows_known:
+                    await self._check_rows()
                 if due.slow or not self._rows_known:
                     await self._find_rows()
-                refresh = await self._read(values, due, began)
+                await self._read(values, due, began)
         except (TimeoutError, DeviceTimeoutError) as error:
             hung = await self._explain_silence(error, values)
         self._check(values, hung)
-        return self._result(values, due, time_ns, refresh, hung)
+        return self._result(values, due, time_ns, hung)
 
     async def _greet(self) -> dict[str, Value]:
-        """Ask the agent itself, which answers though its subagents do not."""
+        """Ask the agent itself for its clocks."""
+        sent_s = self._clock.monotonic()
         try:
-            values = await self._client.get([SYS_UPTIME, HR_UPTIME])
+            values = await self._client.get(GREETING)
         except CollectError:
             # What was learned of the session, above all that its keys are right, may be wrong by now.
             self._client.close()
             raise
-        uptime = values.get(SYS_UPTIME)
-        if isinstance(uptime, int):
-            if uptime < self._uptime:  # the agent restarted: indexes may have moved
-                self._rows_known = False
-            self._uptime = uptime
+        # When a clock was read lies between request and receipt.
+        unsure_s = (self._clock.monotonic() - sent_s) / 2
+        uptime, boot = values.get(SYS_UPTIME), values.get(HR_UPTIME)
+        if self._restarts.booted(uptime if isinstance(uptime, int) else None, sent_s + unsure_s, unsure_s):
+            self._rows_known = False  # indexes may have moved
+        if self._boots.booted(boot if isinstance(boot, int) else None, sent_s + unsure_s, unsure_s):
+            self._booted = True
         return values
+
+    async def _check_rows(self) -> None:
+        """Have the rows searched anew where the number of interfaces is another, or an index has another name."""
+        if not self._names:
+            return
+        found = await self._client.get(list(self._names))
+        self._rows_known = not found or found == self._names
 
     async def _find_rows(self) -> None:
         """Walk for the rows of every table; each column is walked once, whichever tables ask for it."""
         plans = self._answers.plans
-        found = [await self._search.rows(plan.table.each, plan.table.given) for plan in plans]
+        interfaces = any(IF_NAME in plan.table.each.columns for plan in plans)
+        names = await self._client.get([IF_NUMBER]) if interfaces else {}
+        searched = [await self._search.rows(plan.table.each, plan.table.given) for plan in plans]
         # From here on nothing waits: a deadline must not leave the rows of some tables new and of others old.
+        found, self._doubled = part_doubles(searched)
+        needed = [rows for plan, rows in zip(plans, found, strict=True) if plan.needed]
+        self._names = {**names, **self._search.column(IF_NAME)}
         for plan, rows in zip(plans, found, strict=True):
             # An agent whose tables are gone for a moment must not lose us the rows: they are asked for by GET.
             plan.table.rows = rows or plan.table.rows
@@ -183,20 +217,21 @@ class SnmpCollector:
         for plan in plans:
             plan.refresh()
         self._counters.prepare(plans)
-        self._rows_known = self._answers.knows_rows
+        # Where nothing was found, what comes back may have other indexes: it is searched again before it is read.
+        self._rows_known = not needed or any(needed)
 
-    async def _read(self, values: dict[str, Value], due: Due, began: float) -> Refresh | None:
-        """Read the instances into `values`, anchored ones first; return the refresh that they were taken after."""
+    async def _read(self, values: dict[str, Value], due: Due, began: float) -> None:
+        """Read the instances into `values`, anchored ones first, just after a refresh."""
         anchor, indexes = self._anchor, self._anchored_indexes()
         if anchor is None or not indexes:
             await self._client.get([oid for oid in self._answers.instances(due) if oid not in values], values)
-            return None
+            return
         watched = anchor.instances(indexes)
-        refresh = await anchor.wait(self._client.get, watched, self._left(began))
+        refresh = self._refresh = await anchor.wait(self._client.get, watched, self._left(began))
         await self._client.get(self._answers.instances(due, anchored=True), values)
         anchor.note(values, indexes)
         if not watched and (watched := anchor.instances(indexes)):  # it was idle and is no more
-            refresh = await anchor.wait(self._client.get, watched, self._left(began))
+            refresh = self._refresh = await anchor.wait(self._client.get, watched, self._left(began))
             await self._client.get(self._answers.instances(due, anchored=True), values)
         rest = self._answers.instances(due, anchored=False)
         await self._client.get([oid for oid in rest if oid not in values], values)
@@ -204,7 +239,6 @@ class SnmpCollector:
         # The first poll shall not be kept waiting for it.
         if refresh is not None and (self._polls == 2 or (due.slow and self._polls > 1)):
             await self._time_refresh(anchor, watched, refresh, began)
-        return refresh
 
     async def _time_refresh(self, anchor: Anchor, watched: Sequence[str], refresh: Refresh, began: float) -> None:
         """Wait for the refresh after this one, where the deadline allows; what was read counts without it too."""
@@ -225,7 +259,7 @@ class SnmpCollector:
         """Return what to tell of tables that do not answer in time; raise where the agent itself does not either."""
         if isinstance(error, TimeoutError):
             error = DeviceTimeoutError(f"tables not complete in {TABLES_SHARE * self._deadline_s:g} s")
-        if not self._answers.tells_state and not values.keys() - {SYS_UPTIME, HR_UPTIME}:
+        if not self._answers.tells_state and not values.keys() - set(GREETING):
             raise error
         await self._client.get([SYS_UPTIME])
         return f"the agent answers, its tables do not: a subagent hangs or is slow: {error}"
@@ -238,39 +272,52 @@ class SnmpCollector:
                 "its subagent is missing, its view excludes it, or another profile fits"
             )
 
-    def _result(
-        self, values: dict[str, Value], due: Due, time_ns: int, refresh: Refresh | None, hung: str
-    ) -> PollResult:
+    def _result(self, values: dict[str, Value], due: Due, time_ns: int, hung: str) -> PollResult:
+        refresh = self._refresh
         stamp = self._stamp(refresh, time_ns)
         batch = Batch(self._target, self._profile)
         anchored = batch if stamp == time_ns else Batch(self._target, self._profile)
-        if hung:
-            batch.miss(hung)
+        for line in (*([hung] if hung else []), *([BACKWARDS] if self._set_back else []), *self._doubled):
+            batch.miss(line)
+        self._doubled = []
         for index in self._strange_links:
             batch.miss(f"notification of a link at ifIndex {index}, which no row has")
         self._strange_links.clear()
-        boot = values.get(HR_UPTIME, values.get(SYS_UPTIME))
-        resets = self._counters.take(values, boot if isinstance(boot, int) else None, self._clock.monotonic())
+        resets = self._counters.take(values, self._booted, self._clock.monotonic())
+        self._booted = False
         state = self._answers.decode(values, due, batch, anchored)
         if not hung:
             self._schedule.done(due, time_ns)
         events = [*self._reset_events(resets, time_ns), *self._agent_events(state, hung, time_ns)]
         result = batch.finish(time_ns)
         points, missing, rejected = self._with_refresh(result.points, time_ns), result.missing, result.rejected
-        if anchored is batch:
+        if anchored is batch or stamp is None:
             points = self._with_age(points, refresh, time_ns)
-        else:
-            theirs = anchored.finish(stamp)
-            points = [*points, *self._with_age(theirs.points, refresh, time_ns)]
+        if anchored is not batch:
+            theirs = anchored.finish(stamp or time_ns)
+            points = [*points, *(self._with_age(theirs.points, refresh, time_ns) if stamp else [])]
             missing, rejected = (*missing, *theirs.missing), (*rejected, *theirs.rejected)
         requests, anew = self._client.requests, self._counters.resets
-        return PollResult([*points, *events], missing, rejected, requests=requests, resets=anew)
+        again = self._client.reconnects
+        return PollResult([*points, *events], missing, rejected, requests=requests, reconnects=again, resets=anew)
 
-    def _stamp(self, refresh: Refresh | None, time_ns: int) -> int:
-        """Return the stamp of anchored points: the refresh, else the poll's; always later than the last."""
-        stamp = time_ns if refresh is None else refresh.time_ns
-        self._anchored_ns = max(stamp, self._anchored_ns + MILLISECOND_NS)
-        return self._anchored_ns
+    def _stamp(self, refresh: Refresh | None, time_ns: int) -> int | None:
+        """Return the stamp of anchored points: the refresh, else the poll's; None where they must not be told.
+
+        Nothing is told twice, and nothing at a time that would make a rate of it too high by half: the clock was set.
+        """
+        self._set_back = False
+        if self._anchor is None:
+            return time_ns
+        if self._anchor.stale and refresh is None:
+            return None
+        stamp, at_s = (time_ns, self._began_s) if refresh is None else (refresh.time_ns, refresh.at_s)
+        least_ns = (at_s - self._anchored_s) / CLOCK_SHARE * 1e9 - (LATE_NS if refresh is None else 0)
+        self._set_back = bool(self._anchored_ns) and stamp - self._anchored_ns < max(1.0, least_ns)
+        if self._set_back:
+            return None
+        self._anchored_ns, self._anchored_s = stamp, at_s
+        return stamp
 
     def _with_age(self, points: Sequence[Point], refresh: Refresh | None, time_ns: int) -> Sequence[Point]:
         """Add how old the counters of the ports are, where a refresh was waited for and one is known."""

@@ -4,6 +4,10 @@ A rate over two polls of such a cache is wrong by up to the refresh over the int
 busiest ports until an answer changes, and takes the counters then: they are as old as the change, which lies between
 the last answer that was the same and the first that was not.
 
+Some images refresh each 60 s (`--enable_dynamic_frequency`). A switch that was busy, or is not known yet, is taken for
+one of them for `SLOWEST_S` while all its counters stand where they stood: the same sample read again says nothing, and
+with a stamp of its own it would make the next growth look as if it came within one poll.
+
 An idle switch changes nothing and is not waited for: a wait begins only when some port moved by `PACE` between the last
 two polls. A poll without a wait that finds a port so busy waits after all and takes the counters again.
 
@@ -24,6 +28,9 @@ LONGEST_S = 8.0
 WATCHED = 3
 #: growth per second above which each refresh moves the counter: about a packet a second, in bytes
 PACE = 1000.0
+
+#: longest time between two refreshes: 60 s, and how much the agent spreads them. Units: s
+SLOWEST_S = 70.0
 
 MILLISECOND_NS = 1_000_000
 
@@ -57,6 +64,8 @@ class Anchor:
         self._clock = clock
         self._before: dict[str, int] = {}
         self._before_s = 0.0
+        #: whether two sets were compared yet
+        self._paced = False
         #: the busiest instances, the busiest first; before two polls nobody knows which they are
         self._busy: list[str] | None = None
         #: the last refresh that was seen, and the time between two in a row. Units: s
@@ -64,6 +73,8 @@ class Anchor:
         self.period_s: float | None = None
         #: whether the last poll waited for a refresh
         self.waited = False
+        #: whether the last set is the one before it, read again
+        self.stale = False
 
     def instances(self, indexes: Iterable[str]) -> list[str]:
         """Return the instances to look at before the next set: those of all rows until the busy ones are known."""
@@ -105,7 +116,12 @@ class Anchor:
             value = values.get(oid)
             if isinstance(value, int):
                 now[oid] = value
+        unsure = bool(self._busy) or not self._paced
+        self.stale = unsure and bool(now) and now == self._before and now_s - self._before_s < SLOWEST_S
+        if self.stale:
+            return
         if self._before and now_s > self._before_s:
+            self._paced = True
             least = PACE * (now_s - self._before_s)
             grown = {oid: value - self._before.get(oid, value) for oid, value in now.items()}
             busy = sorted(

@@ -81,8 +81,8 @@ class Answers:
     @property
     def knows_rows(self) -> bool:
         """Return whether rows were found of any table that the device must have."""
-        needed = [plan.table for plan in self.plans if plan.table.each.columns and not plan.table.each.optional]
-        return not needed or any(table.rows for table in needed)
+        needed = [plan for plan in self.plans if plan.needed]
+        return not needed or any(plan.table.rows for plan in needed)
 
     def forget_absent(self) -> None:
         """Ask again for what was not there."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-from collectors.collector import AuthenticationError, DeviceTimeoutError, ProtocolError, Target
+from collectors.collector import AuthenticationError, DeviceRefusedError, DeviceTimeoutError, ProtocolError, Target
 from collectors.pdu_size import PduSize
 from collectors.snmp_session import ErrorStatusError, Login, SnmpSession, UnreadableError, read_login
 from collectors.snmp_session import Value as Value
@@ -56,6 +56,11 @@ class SnmpClient:
         """Return the number of requests sent."""
         return self._session.requests + (self._other.requests if self._other else 0)
 
+    @property
+    def reconnects(self) -> int:
+        """Return how often a session was opened anew."""
+        return self._session.reconnects
+
     async def get(self, oids: Sequence[str], into: MutableMapping[str, Value] | None = None) -> dict[str, Value]:
         """Return the values of those instances that the agent has, in PDUs of at most 40.
 
@@ -76,7 +81,7 @@ class SnmpClient:
         return values
 
     async def walk(self, column: str) -> dict[str, Value]:
-        """Return index -> value of a table's column; cut at 5000 rows and at the first OID that does not grow.
+        """Return index -> value of a table's column; cut at 50,000 rows and at the first OID that does not grow.
 
         Raises:
             CollectError: no answer, wrong credentials, or an answer that is no SNMP.
@@ -154,7 +159,7 @@ class SnmpClient:
         async with self._lock:
             try:
                 return await request()
-            except (DeviceTimeoutError, AuthenticationError):
+            except (DeviceTimeoutError, DeviceRefusedError, AuthenticationError):
                 pass
             return await request()
 

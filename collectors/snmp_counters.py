@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from collectors.row_rules import Row
 from collectors.snmp_plan import Plan
 from collectors.snmp_session import Value
-from collectors.unwrap import BootClock, Reset, Scope, Unwrap
+from collectors.unwrap import Reset, Scope, Unwrap
 from storage.schema import MEASUREMENTS
 
 #: columns that a text of a reset names
@@ -15,10 +15,13 @@ NAMED = 3
 
 @dataclass(slots=True)
 class _Row:
-    """A row of the device, whichever tables read of it: its name, its instances, and the field that each is of."""
+    """A row of the device, whichever tables read of it: its name, its instances, what each is of, and its field.
+
+    A counter goes by its row's name and its column, so that it stays itself where the device numbers its rows anew.
+    """
 
     interface: str
-    oids: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
 
 
@@ -36,7 +39,6 @@ class Counters:
     def __init__(self, interval_s: float) -> None:
         """`interval_s` is the time between polls. Units: s."""
         self._unwrap = Unwrap(interval_s)
-        self._boot = BootClock()
         self._rows: dict[str, _Row] = {}
         self._narrow: set[str] = set()
         #: resets since start
@@ -52,36 +54,37 @@ class Counters:
                 if MEASUREMENTS[measurement].fields[name].kind != "counter":
                     continue
                 for address in addresses:
-                    oids = plan.instances(address)
-                    self._narrow.update(oids if spec.wrap == 32 else ())
-                    for row, oid in zip(plan.table.wanted(), oids, strict=True):
-                        self._add(plan, row, oid, spec.to)
+                    column = f"{address.oid} {address.times}"
+                    if spec.wrap == 32:
+                        self._narrow.add(column)
+                    for row, oid in zip(plan.table.wanted(), plan.instances(address), strict=True):
+                        self._add(plan, row, oid, column, spec.to)
 
-    def take(self, values: MutableMapping[str, Value], boot_ticks: int | None, now_s: float) -> list[ResetEvent]:
+    def take(self, values: MutableMapping[str, Value], booted: bool, now_s: float) -> list[ResetEvent]:
         """Replace the counters among `values` by what is to be written; return what began anew.
 
-        `boot_ticks` is the device's boot clock in 1/100 s, None where it has none.
+        `booted` says that the device booted since the last poll.
         """
         unwrap = self._unwrap
-        unwrap.begin(self._boot.booted(boot_ticks, now_s))
+        unwrap.begin(booted)
         for key, row in self._rows.items():
-            raw = {oid: value for oid in row.oids if type(value := values.get(oid)) is int}
+            raw = {column: value for oid, column in row.columns.items() if type(value := values.get(oid)) is int}
             if raw:
                 written = unwrap.take(key, raw, self._narrow, now_s)
                 if written is not raw:
-                    values.update(written)
+                    values.update({oid: written[column] for oid, column in row.columns.items() if column in written})
         scope, resets = unwrap.finish()
         events = self._events(scope, resets) if resets else []
         self.resets += len(events)
         return events
 
-    def _add(self, plan: Plan, row: Row | None, oid: str, to: str) -> None:
+    def _add(self, plan: Plan, row: Row | None, oid: str, column: str, to: str) -> None:
         # Tables over the same columns read of the same rows: ports, whose packets and errors stand in different tables.
-        key = f"{plan.table.each.columns} {row['index']}" if row else ""
+        own = row.get("interface") or row["index"] if row else ""
+        key = f"{plan.table.each.columns} {own}" if row else ""
         known = self._rows.setdefault(key, _Row(row.get("interface", "") if row else ""))
-        if oid not in known.fields:
-            known.oids.append(oid)
-            known.fields[oid] = to
+        known.columns.setdefault(oid, column)
+        known.fields.setdefault(column, to)
 
     def _events(self, scope: Scope, resets: list[Reset]) -> list[ResetEvent]:
         if scope == "device":
@@ -89,7 +92,7 @@ class Counters:
         events: dict[str, ResetEvent] = {}
         for reset in resets:
             row = self._rows[reset.row]
-            names = list(dict.fromkeys(row.fields[oid] for oid in reset.columns))
+            names = list(dict.fromkeys(row.fields[column] for column in reset.columns if column in row.fields))
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             text = f"{', '.join(names[:NAMED])}{more} began anew"
             events.setdefault(row.interface, ResetEvent(row.interface, text))

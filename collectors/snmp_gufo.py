@@ -4,7 +4,8 @@
 - an answer over 4,080 bytes or one bad value fails the whole PDU;
 - its walks go on for ever when an agent's OIDs do not grow;
 - a wrong user and a wrong password look the same to it, and a wrong privacy password is silence to most agents: silence
-  after a discovery that worked is the latter.
+  is the latter where the agent told its engine id before it and tells it again right after it. An agent that went, or
+  a network that loses much, does not.
 """
 
 import asyncio
@@ -61,7 +62,10 @@ class GufoSession:
 
     def __init__(self, login: Login, timeout_s: float) -> None:
         """`timeout_s` is what one request may wait. Units: s."""
-        self.requests = 0
+        self.requests = self.reconnects = 0
+        self._opened = 0
+        #: sessions that brought nothing
+        self._tried = 0
         self._login = login
         self._timeout_s = timeout_s
         self._user = _make_user(login) if login.version == "3" else None
@@ -124,7 +128,8 @@ class GufoSession:
             raise
         except TimeoutError as error:
             self._session = None
-            raise self._explain_silence(what) from error
+            self._tried += not (self._accepted or self._deciphered)
+            raise await self._explain_silence(what) from error
         except SnmpAuthError as error:
             self._session = None
             raise AuthenticationError(f"{self._login.where}: {what}: {self._explain_refusal()}") from error
@@ -133,6 +138,7 @@ class GufoSession:
             raise UnreadableError(f"answer does not decode: {str(error)!r}") from error
         except OSError as error:
             self._session = None
+            self._tried += 1
             raise DeviceRefusedError(f"{self._login.where}: {what}: {error}") from error
         except BaseException:
             # An answer still under way must not meet the next request.
@@ -143,16 +149,8 @@ class GufoSession:
 
     async def _open(self) -> SnmpSession:
         self._accepted = False
-        login = self._login
-        session = SnmpSession(
-            await _resolve(login.host, login.port),
-            login.port,
-            community=login.community,
-            user=self._user,
-            version=VERSIONS[login.version],
-            timeout=self._timeout_s,
-            max_repetitions=REPETITIONS,
-        )
+        self.reconnects, self._opened = self._opened, self._opened + 1
+        session = await self._make(self._user, self._timeout_s)
         if self._user is not None:
             self.requests += 2
             try:
@@ -163,9 +161,33 @@ class GufoSession:
         self._session = session
         return session
 
-    def _explain_silence(self, what: str) -> DeviceTimeoutError | AuthenticationError:
+    async def _make(self, user: User | None, timeout_s: float) -> SnmpSession:
+        login = self._login
+        addresses = await _resolve(login.host, login.port)
+        return SnmpSession(
+            # A name may have an address that nobody answers at, IPv6's above all: each session takes the next one.
+            addresses[self._tried % len(addresses)],
+            login.port,
+            community=login.community,
+            user=user,
+            version=VERSIONS[login.version],
+            timeout=timeout_s,
+            max_repetitions=REPETITIONS,
+        )
+
+    async def _tells_engine(self) -> bool:
+        """Return whether the agent tells its engine id now, which takes no user."""
+        self.requests += 1
+        try:
+            session = await self._make(User.default(), self._timeout_s)
+            await session.refresh()
+        except (SnmpError, OSError):
+            return False
+        return bool(session.get_engine_id())
+
+    async def _explain_silence(self, what: str) -> DeviceTimeoutError | AuthenticationError:
         where = self._login.where
-        if self._accepted and self._login.priv and not self._deciphered:
+        if self._accepted and self._login.priv and not self._deciphered and await self._tells_engine():
             return AuthenticationError(
                 f"{where}: {what}: the agent told its engine id and takes user {self._login.user!r}, but answers "
                 f"nothing encrypted: the privacy password or protocol (priv={self._login.priv}) is wrong"
@@ -204,7 +226,7 @@ def _plain(value: object) -> Value:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-async def _resolve(host: str, port: int) -> str:
-    """Return the host's IP address: gufo-snmp knows no names."""
+async def _resolve(host: str, port: int) -> list[str]:
+    """Return the host's IP addresses: gufo-snmp knows no names."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    return str(found[0][4][0])
+    return list(dict.fromkeys(str(each[4][0]) for each in found))

@@ -18,6 +18,12 @@ class Plan:
         self._required: Sequence[tuple[str, tuple[int, ...], Sequence[str]]] = ()
         self._all = Rows(())
         self._alive: tuple[tuple[int, ...], Rows] = ((), Rows(()))
+        self.refresh()
+
+    @property
+    def needed(self) -> bool:
+        """Return whether the device must have rows of this table."""
+        return bool(self.table.each.columns) and not self.table.each.optional
 
     def refresh(self) -> None:
         """Begin anew where the table's rows were searched again."""

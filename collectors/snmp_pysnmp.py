@@ -89,7 +89,8 @@ class PysnmpSession:
 
     def __init__(self, login: Login, timeout_s: float) -> None:
         """`timeout_s` is what one request may wait. Units: s."""
-        self.requests = 0
+        self.requests = self.reconnects = 0
+        self._opened = 0
         self._login = login
         self._timeout_s = timeout_s
         self._shared: _Shared | None = None
@@ -153,6 +154,7 @@ class PysnmpSession:
 
     async def _open(self) -> tuple[Any, Any, Any, Any]:
         login = self._login
+        self.reconnects, self._opened = self._opened, self._opened + 1
         if self._shared is None:
             self._shared = _SHARED.setdefault(asyncio.get_running_loop(), _Shared())
             engine = self._shared.take()

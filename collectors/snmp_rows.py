@@ -97,6 +97,10 @@ class RowSearch:
                 rows.append(row)
         return rows
 
+    def column(self, column: str) -> dict[str, Value]:
+        """Return instance -> value of a column that was walked in this search; nothing for another."""
+        return {f"{column}.{index}": value for index, value in self._walked.get(column, {}).items() if index}
+
     def forget(self) -> None:
         """Drop what was read: the next search asks again."""
         self._walked.clear()
@@ -119,6 +123,32 @@ class RowSearch:
         left = list(dict.fromkeys(oid for oid in oids if oid not in self._got))
         self._got.update(dict.fromkeys(left) | await self._client.get(left) if left else {})
         return [None if self._got[oid] in (None, "") else str(self._got[oid]) for oid in oids]
+
+
+def part_doubles(tables: Sequence[Sequence[Row]]) -> tuple[list[list[Row]], list[str]]:
+    """Leave out the rows of ports that bear another port's name; return the rows of each table and a line for each.
+
+    Of several ports of one name that one keeps it whose ifIndex fits it (`EthernetN` has N + 1), else the first.
+    """
+    claims: dict[str, dict[str, None]] = {}
+    for row in (row for rows in tables for row in rows if row.get("interface")):
+        claims.setdefault(row["interface"], {})[_port(row)] = None
+    lost: dict[tuple[str, str], str] = {}
+    for name, ports in claims.items():
+        if len(ports) > 1:
+            own = name.removeprefix("Ethernet")
+            keeper = str(int(own) + 1) if own.isdecimal() and str(int(own) + 1) in ports else next(iter(ports))
+            lost |= {(name, port): keeper for port in ports if port != keeper}
+    lines = [
+        f"ifIndex {port} is left out: it calls itself {name!r}, which is ifIndex {keeper}"
+        for (name, port), keeper in lost.items()
+    ]
+    kept = [[row for row in rows if (row.get("interface", ""), _port(row)) not in lost] for rows in tables]
+    return (kept, lines) if lost else ([list(rows) for rows in tables], [])
+
+
+def _port(row: Row) -> str:
+    return row.get("port") or row["index"]
 
 
 def _numeric(index: str) -> tuple[int, ...]:

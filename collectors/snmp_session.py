@@ -28,8 +28,8 @@ PRIVS: Mapping[str, str] = {
     name: name for name in ("des", "3des", "aes128", "aes192", "aes256", "aes192c", "aes256c")
 } | {"aes": "aes128"}
 
-#: rows after which a walk is cut: no device has that many ports or sensors
-WALK_ROWS = 5000
+#: rows after which a walk is cut: a chassis of 1,000 ports with optics has 30,000 sensors, nothing has that many
+WALK_ROWS = 50_000
 #: rows that one request of a walk asks for
 REPETITIONS = 20
 
@@ -47,8 +47,9 @@ class ErrorStatusError(UnreadableError):
 class SnmpSession(Protocol):
     """One device asked by one engine; at most one request at any time, each sent once."""
 
-    #: requests sent since it was made
+    #: requests sent since it was made, and how often it began anew: after silence, after an answer of no use
     requests: int
+    reconnects: int
 
     async def get(self, oids: Sequence[str]) -> dict[str, Value]:
         """Return, by one GET, the values of those instances that the agent has.

@@ -1,6 +1,7 @@
 """SNMP traps and informs, v1, v2c and v3: who may tell us something, and how much of it is read.
 
-A notification counts when its source address is that of a target of protocol snmp and its community (v1, v2c) or user
+A notification counts when its source address is that of a target of protocol snmp, or one of its option `trap_from`
+(switches often send from a loopback interface), and its community (v1, v2c) or user
 (v3, signed and enciphered as that target's options say) is that target's; all others are dropped and counted, and one
 line is logged per sender and reason. Where several targets share address and credentials, the source port must be the
 one that the target is polled at.
@@ -73,6 +74,9 @@ class Sender:
         self.name = door.target.name
         self.login = read_login(door.target)
         self.user = User(self.login) if self.login.version == "3" else None
+        others = door.target.options.get("trap_from", "").split(",")
+        #: names and addresses that it sends from
+        self.hosts = tuple(dict.fromkeys((self.login.host, *(host for each in others if (host := each.strip())))))
 
     def knows(self, community: bytes) -> bool:
         """Return whether a community is the target's."""
@@ -186,19 +190,19 @@ class TrapReceiver:
     async def _resolve(self) -> None:
         """Find the addresses of all targets; one whose name is not known for a moment keeps those it had."""
         loop = asyncio.get_running_loop()
-        hosts = {sender.login.host for sender in self._senders}
+        hosts = {host for sender in self._senders for host in sender.hosts}
         looked = {host: loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM) for host in hosts}
         answers = dict(zip(looked, await asyncio.gather(*looked.values(), return_exceptions=True), strict=True))
         found: dict[str, list[Sender]] = {}
         for sender in self._senders:
-            answer = answers[sender.login.host]
-            if isinstance(answer, BaseException):
-                self._tell(
-                    sender.login.host, UNLISTED, f"traps of {sender.name} are not taken: {sender.login.host}: {answer}"
-                )
-                known = [address for address, source in self._sources.items() if sender in source.senders]
-            else:
-                known = [plain_address(str(each[4][0])) for each in answer]
+            known: list[str] = []
+            for host in sender.hosts:
+                answer = answers[host]
+                if isinstance(answer, BaseException):
+                    self._tell(host, UNLISTED, f"traps of {sender.name} are not taken: {host}: {answer}")
+                    known += [address for address, source in self._sources.items() if sender in source.senders]
+                else:
+                    known += [plain_address(str(each[4][0])) for each in answer]
             for address in dict.fromkeys(known):
                 found.setdefault(address, []).append(sender)
         now = self._monotonic()

@@ -23,6 +23,8 @@ WRAP = 2**32
 WRAP_FALL = 2**31
 #: the boot clock may run so much behind ours between two polls. Units: s
 CLOCK_S = 5.0
+#: and so much before it: a collector that slept. Units: s
+AHEAD_S = 86_400.0
 #: intervals after which a wrap cannot be told any more
 GAP_INTERVALS = 5
 #: growth since a reset to 0 is at most so many times that of the last interval
@@ -59,16 +61,22 @@ class BootClock:
     """Whether a device booted between two polls, by a clock that starts at its boot and wraps at 2^32 ticks."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, int] | None = None
+        self._last: tuple[float, int, float] | None = None
 
-    def booted(self, ticks: int | None, now_s: float) -> bool:
-        """Take the clock's value (1/100 s, None where it is unknown); return whether it went back by over 5 s."""
-        before, self._last = self._last, self._last if ticks is None else (now_s, ticks)
-        if ticks is None or before is None:
+    def booted(self, ticks: int | None, now_s: float, unsure_s: float = 0.0) -> bool:
+        """Take the clock's value (1/100 s, None where it is unknown); return whether it went back by over 5 s.
+
+        It was read at `now_s`, give or take `unsure_s`. A clock that is ahead tells of a pause of ours, not of a boot.
+        """
+        before = self._last
+        if ticks is None:
+            return False
+        self._last = (now_s, ticks, unsure_s)
+        if before is None:
             return False
         expected = before[1] + (now_s - before[0]) * TICKS
         late = (expected - ticks) % WRAP
-        return CLOCK_S * TICKS < late < WRAP - CLOCK_S * TICKS
+        return (CLOCK_S + before[2] + unsure_s) * TICKS < late < WRAP - AHEAD_S * TICKS
 
 
 class Unwrap:

@@ -144,7 +144,7 @@ async def test_v3_with_an_unknown_user_is_an_authentication_error(agent: Agent) 
 
 
 async def test_v3_with_a_wrong_privacy_password_names_it(agent: Agent) -> None:
-    wrong = replace(agent.v3, priv_password=Secret("not-the-password"), timeout=timedelta(seconds=1))
+    wrong = replace(agent.v3, priv_password=Secret("not-the-password"), timeout=timedelta(seconds=3))
     with pytest.raises(AuthenticationError, match=r"takes user 'watt', but .* the privacy password .* is wrong"):
         await poll(wrong, load_profile("net_snmp"))
 

@@ -143,6 +143,55 @@ async def test_the_simulated_switch_refuses_wrong_keys() -> None:
             await SnmpClient(replace(good, password=Secret("not-the-password"), timeout=QUICK)).get([UPTIME])
 
 
+async def test_an_agent_that_went_right_after_its_discovery_is_not_taken_for_one_with_another_key() -> None:
+    """Only an agent that tells its engine id again right after the silence has other keys."""
+    async with running_switches() as switches:
+        target = replace(switches.target(_v3(switches)), timeout=QUICK)
+        host, port = target.address.rsplit(":", 1)
+        relay = Relay((host, int(port)), answers=1)
+        front, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: relay, local_addr=("127.0.0.1", 0))
+        through = replace(target, address=f"127.0.0.1:{front.get_extra_info('sockname')[1]}")
+        with pytest.raises(DeviceTimeoutError, match="agent or network down"):
+            await SnmpClient(through).get([UPTIME])
+        front.close()
+        relay.close()
+
+
+@dataclass(slots=True)
+class Relay(asyncio.DatagramProtocol):
+    """A path to an agent that lets so many answers through."""
+
+    agent: tuple[str, int]
+    answers: int
+    transport: Any = None
+    backs: list[asyncio.DatagramTransport] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        task = asyncio.get_running_loop().create_task(self._pass(data, addr))
+        self.tasks.add(task)
+
+    def close(self) -> None:
+        for back in self.backs:
+            back.close()
+
+    async def _pass(self, data: bytes, addr: Any) -> None:
+        relay = self
+
+        class Back(asyncio.DatagramProtocol):
+            def datagram_received(self, answer: bytes, _: Any) -> None:
+                relay.answers -= 1
+                if relay.answers >= 0:
+                    relay.transport.sendto(answer, addr)
+
+        back, _ = await asyncio.get_running_loop().create_datagram_endpoint(Back, remote_addr=self.agent)
+        self.backs.append(back)
+        back.sendto(data)
+
+
 def _v3(switches: Switches) -> str:
     return next(s.name for s in switches.factory.layout.switches if s.protocol == "snmp" and s.snmp_version == "3")
 

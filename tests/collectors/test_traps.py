@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,19 @@ async def test_an_unlisted_sender_is_dropped_and_told_once(caplog: pytest.LogCap
         assert taken == [("leaf-1", Trap(LINK_DOWN, {UPTIME: 2371277, **VALUES, f"{IF}.7.7": 1}))]
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert lines == ["SNMP traps of 127.0.0.1 are dropped: it is the address of no target of protocol snmp"]
+
+
+async def test_a_switch_may_send_from_another_address_than_it_is_polled_at() -> None:
+    """Its loopback interface's: option trap_from names it. Another one is nobody's still."""
+    target = replace(community(address="192.0.2.7:161"), options={"version": "2c", "trap_from": "127.0.0.2, 127.0.0.3"})
+    async with hearing(target) as (receiver, taken):
+        for number in (2, 3, 4):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+                out.bind((f"127.0.0.{number}", 0))
+                out.sendto(RECORDED, ("127.0.0.1", receiver.port))
+        await until(lambda: total(receiver) == 3)
+        assert [name for name, _ in taken] == ["leaf-1", "leaf-1"]
+        assert receiver.counts.dropped == {"unlisted": 1}
 
 
 async def test_a_target_s_name_is_resolved() -> None:
