@@ -4,7 +4,7 @@ A tick asks the store only for the time that has passed since the slowest source
 the poll rate, not the length of the window.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -96,20 +96,33 @@ def empty(query: Query) -> Recent:
     )
 
 
-def accepted(frame: pd.DataFrame, *, real: bool, refused: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the rows without simulated ones, when `real`, and without those of refused collectors."""
+def accepted(
+    frame: pd.DataFrame, *, real: bool, refused: Sequence[str] = (), without: Collection[str] = ()
+) -> pd.DataFrame:
+    """Return the rows without simulated ones, when `real`, and without those of refused collectors or of devices."""
     if real and len(frame):
         frame = frame[frame["synthetic"] != "true"]
-    return frame[~frame["source"].isin(refused)] if refused and len(frame) else frame
+    for tag, left_out in (("source", refused), ("device", without)):
+        if left_out and len(frame):
+            frame = frame[~frame[tag].isin(left_out)]
+    return frame
 
 
 def refresh(
-    store: Store, query: Query, old: Recent, now: float, window: float, *, real: bool, refused: Sequence[str] = ()
+    store: Store,
+    query: Query,
+    old: Recent,
+    now: float,
+    window: float,
+    *,
+    real: bool,
+    refused: Sequence[str] = (),
+    without: Collection[str] = (),
 ) -> Recent:
     """Return `old` with what the store got since, and without what is older than the window needs.
 
     `real`: devices of the real world report, so rows tagged `synthetic` are left out; `refused`: collectors that are
-    not believed.
+    not believed; `without`: devices that are left out.
 
     Raises:
         StoreError: the store does not answer; `old` is untouched.
@@ -125,7 +138,7 @@ def refresh(
         aggregate="last",
         where=query.where,
     )
-    frame = accepted(frame, real=real, refused=refused)
+    frame = accepted(frame, real=real, refused=refused, without=without)
     return merge(query, _compact(query, old), frame, start, now - keep)
 
 

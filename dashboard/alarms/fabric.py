@@ -1,10 +1,12 @@
 """The rules of the fabric: ports and switches. A switch that is down has its own alarm, and its ports have none.
 
-Many ports of one switch with the same trouble are one alarm; each alarm names the GPUs behind it.
+What follows from one cause is one alarm: many ports of one switch with the same trouble, all links of a host that is
+gone, bit errors of a port that gets too little light. Each alarm names the GPUs behind it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dashboard.alarms.findings import Finding, PortFault, Scene
 from dashboard.fabric.switches import AGENT_MISSING, PARTIAL, SwitchNow
@@ -25,17 +27,28 @@ _TITLES = {
     "congestion": ("Congestion", "ports congested"),
 }
 RULES = tuple(_TITLES)
+#: troubles of one port that come from one another, the cause or the gravest first
+_CHAINS = (
+    ("optics_dark", "fec_uncorrected", "optics_margin", "pre_fec_ber", "optics_spread", "port_errors"),
+    ("pfc_watchdog", "pfc_storm", "port_discards", "congestion"),
+)
+_MOST_TEXTS = 3
 _LEAKING = (1, 2)
 
 
 def find(scene: Scene) -> Iterator[Finding]:
     """Yield what is the matter with the fabric."""
     by_kind: dict[tuple[str, str], list[PortFault]] = defaultdict(list)
+    by_host: dict[str, list[PortFault]] = defaultdict(list)
     resting = {host.name for host in scene.hosts if host.maintenance}
-    for fault in scene.fabric.faults:
+    gone = _gone(scene) - resting
+    for fault in _causes(scene.fabric.faults):
+        if fault.kind == "port_down" and fault.host in gone:
+            by_host[fault.host].append(fault)
         # The port of a host that was taken out of service is down because of that.
-        if not (fault.kind == "port_down" and fault.host in resting):
+        elif not (fault.kind == "port_down" and fault.host in resting):
             by_kind[fault.kind, fault.device].append(fault)
+    yield from (_of_host(scene, host, faults) for host, faults in by_host.items())
     for (kind, device), faults in by_kind.items():
         if len(faults) > scene.settings.alarms.fabric.fold_ports:
             yield _folded(scene, kind, device, faults)
@@ -43,6 +56,26 @@ def find(scene: Scene) -> Iterator[Finding]:
             yield from (_single(scene, fault) for fault in faults)
     for switch in scene.fabric.switches:
         yield from _switch(switch)
+
+
+def _gone(scene: Scene) -> set[str]:
+    """Return the hosts whose GPUs do not answer while others' do: without any the collectors are the matter."""
+    lost = {host.name for host in scene.hosts if host.gpus and not host.live}
+    return lost if any(host.live for host in scene.hosts) else set()
+
+
+def _causes(faults: Sequence[PortFault]) -> Iterator[PortFault]:
+    """Yield the faults; of those of one port that come from one another the gravest alone, in the words of all."""
+    chains: dict[tuple[str, str, int], list[PortFault]] = defaultdict(list)
+    for fault in faults:
+        chain = next((number for number, kinds in enumerate(_CHAINS) if fault.kind in kinds), None)
+        if chain is None:
+            yield fault
+        else:
+            chains[fault.device, fault.interface, chain].append(fault)
+    for (_, _, chain), linked in chains.items():
+        linked.sort(key=lambda fault: (fault.priority, _CHAINS[chain].index(fault.kind)))
+        yield replace(linked[0], text=", ".join(fault.text for fault in linked[:_MOST_TEXTS]))
 
 
 def _place(rack: str) -> str:
@@ -74,6 +107,14 @@ def _folded(scene: Scene, kind: str, device: str, faults: Sequence[PortFault]) -
     worst = min(fault.priority for fault in faults)
     title = f"{len(faults)} {_TITLES[kind][1]} on {device}"
     return Finding(kind, device, worst, title, _place(faults[0].rack), _impact(behind), _racks(scene, faults))
+
+
+def _of_host(scene: Scene, host: str, faults: Sequence[PortFault]) -> Finding:
+    """Return what is said of the links to a host of which no GPU tells any more."""
+    links = "Link" if len(faults) == 1 else f"{len(faults)} links"
+    title, racks = f"{links} down to {host}, whose GPUs do not answer", _racks(scene, faults)
+    worst, gpus = min(fault.priority for fault in faults), max(fault.gpus for fault in faults)
+    return Finding("port_down", host, worst, title, _place(racks[0] if racks else ""), _impact(gpus), racks)
 
 
 def _switch(switch: SwitchNow) -> Iterator[Finding]:

@@ -46,8 +46,10 @@
     const colours = TokenWatt.colours();
     const k = TokenWatt.scale();
     const size = font(k);
-    const { factor, unit } = TokenWatt.format(spec.form, lines[0].value);
-    const bound = spec.bound ? TokenWatt.bound(snapshot.numbers[spec.bound], spec.better, (v) => TokenWatt.format(spec.form, v, lines[0].value).text) : null;
+    // What stands at 0 has no size of its own: then the largest value gives the unit.
+    const scale = lines[0].value || Math.max(...lines.flatMap((line) => line.values.filter((v) => v !== null)));
+    const { factor, unit } = TokenWatt.format(spec.form, scale);
+    const bound = spec.bound ? TokenWatt.bound(snapshot.numbers[spec.bound], spec.better, (v) => TokenWatt.format(spec.form, v, scale).text) : null;
     const every = lines.flatMap((line) => line.values.filter((v) => v !== null));
     const edges = TokenWatt.nearEdges(bound, lines[0].value);
     const range = TokenWatt.range(every, edges);
@@ -55,7 +57,7 @@
     const time = (i) => (history.start + i * history.step) * 1000;
     const end = Math.max(...lines.map((line) => time(line.last)));
     const begin = Math.min(Math.min(...lines.map((line) => time(line.first))), end - LEAST_SPAN_SECONDS * 1000);
-    const text = (line) => [line.name, TokenWatt.format(spec.form, line.value, lines[0].value).text].filter(Boolean).join(" ");
+    const text = (line) => [line.name, TokenWatt.format(spec.form, line.value, scale).text].filter(Boolean).join(" ");
     const widest = Math.max(...lines.map((line) => text(line).length));
     const margin = { l: size * 3.1, r: size * (0.9 + 0.58 * widest), t: 8 * k, b: size * 2.2 };
     const ends = lines.map((line) => ({ time: time(line.last), value: line.value, text: text(line), factor }));

@@ -15,14 +15,22 @@
   let feed = null;
   let asked = -Infinity;
 
-  // Options go into the address without a step back in the browser's history: a panel reloads to what it showed.
+  // Options go into the address: a panel reloads to what it showed. Without `step` there is no way back to the last one.
   fabric.option = (name) => query().get(name) || "";
-  fabric.setOptions = function (options) {
+  fabric.setOptions = function (options, step) {
     const all = query();
     for (const [name, value] of Object.entries(options)) value ? all.set(name, value) : all.delete(name);
     const text = all.toString().replace(/=(?=&|$)/g, "");
-    history.replaceState(history.state, "", location.pathname + (text ? `?${text}` : ""));
+    const address = location.pathname + (text ? `?${text}` : "");
+    if (step) history.pushState({ ...history.state, step }, "", address);
+    else history.replaceState(history.state, "", address);
   };
+  // Back and forward within this page are ours: Dash would make the whole page anew.
+  window.addEventListener("popstate", (event) => {
+    if (!here() || !location.pathname.endsWith("/fabric")) return;
+    event.stopImmediatePropagation();
+    fabric.moved();
+  }, true);
 
   fabric.key = (name, port) => `${name} ${port}`;
   fabric.metric = () => fabric.body.metrics.find((metric) => metric.name === fabric.body.metric);
@@ -54,6 +62,13 @@
     const metric = fabric.wanted || fabric.option("metric");
     return `/api/v1/fabric${metric ? `?metric=${encodeURIComponent(metric)}` : ""}`;
   }
+
+  // The address changed under the page: back, forward.
+  fabric.moved = function () {
+    fabric.wanted = null;
+    if (fabric.body && address() !== feed?.url) fabric.refresh();
+    TokenWatt.paint();
+  };
 
   fabric.refresh = async function () {
     const url = address();

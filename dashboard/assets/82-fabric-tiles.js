@@ -3,11 +3,11 @@
   "use strict";
   const TokenWatt = window.TokenWatt;
   const { el, write, count } = TokenWatt;
-  const GRAVE = ["unreachable", "agent_missing", "unauthorised", "silent"];
   const CALM = ["ok", "maintenance"];
   const words = (state) => state.replaceAll("_", " ");
 
-  TokenWatt.fabric.switchPriority = (one) => (CALM.includes(one.state) ? 0 : GRAVE.includes(one.state) ? 2 : 3);
+  // As its alarm has it: an operator who compares the two finds one truth.
+  TokenWatt.fabric.switchPriority = (one) => (CALM.includes(one.state) ? 0 : one.state === "partial" ? 4 : 3);
   // An advisory is no alarm: it frames no tile.
   const gravest = (priorities) => Math.min(...priorities.filter((one) => one && one < 4), 9) % 9;
   const place = (port) => `${port.switch} ${port.alias || port.interface}`;

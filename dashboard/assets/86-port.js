@@ -12,17 +12,24 @@
   fabric.portAddress = (name, port) => `/api/v1/fabric/port?device=${encodeURIComponent(name)}&interface=${encodeURIComponent(port)}`;
 
   fabric.open = function (name, port) {
-    if (!shown.address) shown.from = document.activeElement;
-    fabric.setOptions({ switch: name, port });
+    const first = !shown.address;
+    if (first) shown.from = document.activeElement;
+    fabric.setOptions({ switch: name, port }, first && "port"); // the way back closes it
     TokenWatt.paint();
     document.querySelector(".drawer .title")?.focus({ preventScroll: true });
   };
   fabric.close = function () {
+    if (history.state?.step === "port") {
+      history.back();
+      return;
+    }
     fabric.setOptions({ switch: "", port: "" });
     TokenWatt.paint();
+  };
+  function restore() {
     (shown.from?.isConnected ? shown.from : document.querySelector("[data-widget=ports]"))?.focus({ preventScroll: true });
     shown.from = null;
-  };
+  }
 
   async function refresh() {
     const { feed } = shown;
@@ -157,7 +164,7 @@
   function heading(name, interfaceName, port) {
     const [priority, state] = port ? [port.priority, port.state] : [0, ""];
     const small = [port?.alias !== interfaceName ? port?.alias : "", port?.rack].filter(Boolean).join(" · ");
-    const said = port ? (priority && port.reason ? `${STATES[state] || state}, ${port.reason}` : STATES[state] || state) : "";
+    const said = port ? (priority && port.reason ? [state === "down" ? "" : STATES[state] || state, port.reason].filter(Boolean).join(", ") : STATES[state] || state) : "";
     return [priority ? TokenWatt.chip(priority) : null, el("h2", {}, `${name} ${interfaceName}`, el("small", {}, small)), el("p", { class: priority ? `is-p${priority}` : null }, said, port && known(port.age) ? el("small", {}, `seen ${TokenWatt.duration(port.age)} before`) : null)].filter(Boolean);
   }
 
@@ -183,13 +190,16 @@
   TokenWatt.widgets.port = function (node, spec) {
     const [name, port] = [fabric.option("switch"), fabric.option("port")];
     if (!node.firstChild) furnish(node, spec);
+    const open = node.dataset.open === "true";
     node.hidden = !name || !port;
+    node.dataset.open = String(!node.hidden);
     document.documentElement.dataset.drawer = String(!node.hidden);
     const address = node.hidden ? "" : fabric.portAddress(name, port);
     if (address !== shown.address) {
       Object.assign(shown, { address, feed: address ? TokenWatt.feed(address, TIMEOUT_MS) : null, body: null, missing: "Asking for this port" });
       node.querySelector(".pane").scrollTop = 0;
       if (address) refresh();
+      else if (open) restore();
     }
     if (node.hidden) return;
     const listed = shown.body?.port || fabric.ports.get(fabric.key(name, port));

@@ -4,6 +4,7 @@
   const TokenWatt = window.TokenWatt;
   const { el, fabric, write, count } = TokenWatt;
   const SKEW_SECONDS = 2;
+  // Without the state of any part nothing is known of it: `ok` is said of what told so.
   const LEAK = { 0: ["dry", 0], 1: ["warning", 3], 2: ["leak", 1], 3: ["detector fault", 3] };
   const known = (value) => value !== null && value !== undefined;
 
@@ -19,7 +20,7 @@
   }
 
   function counters(one) {
-    const age = known(one.counter_age) ? write("seconds", one.counter_age) : TokenWatt.NONE;
+    const age = known(one.counter_age) ? el("span", { "data-since": fabric.body.time - one.counter_age }) : TokenWatt.NONE;
     return plain([age, known(one.refresh_seconds) ? el("small", { class: "under-name" }, `every ${write("seconds", one.refresh_seconds)}`) : ""]);
   }
 
@@ -34,11 +35,11 @@
     ["Requests", (one) => plain(number(one.requests))],
     ["Timeouts", (one) => plain(number(one.timeouts))],
     ["Resets", (one) => plain([number(one.resets), one.reconnects > 0 ? el("small", { class: "under-name" }, fabric.plural(one.reconnects, "reconnect")) : ""])],
-    ["Missing", (one) => judged(number(one.missing), one.missing > 0 ? 3 : 0)],
+    ["Missing", (one) => judged(number(one.missing), one.missing > 0 ? 4 : 0)],
     ["Map", (one) => judged(one.map || TokenWatt.NONE, one.map === "stale" ? 3 : 0)],
     ["Clock", (one) => judged(write("seconds", one.clock_skew_seconds), Math.abs(one.clock_skew_seconds || 0) > SKEW_SECONDS ? 3 : 0)],
     ["Warmest", (one) => plain(write("celsius", one.temperature_celsius))],
-    ["Fans", (one) => judged(known(one.fans_failed) ? (one.fans_failed ? `${count(one.fans_failed)} failed` : "ok") : TokenWatt.NONE, one.fans_failed > 0 ? 2 : 0)],
+    ["Fans", (one) => judged(known(one.fans_failed) ? (one.fans_failed ? `${count(one.fans_failed)} failed` : "ok") : TokenWatt.NONE, one.fans_failed > 0 ? 3 : 0)],
     ["Supplies", (one) => judged(known(one.supplies_failed) ? (one.supplies_failed ? `${count(one.supplies_failed)} failed` : "ok") : TokenWatt.NONE, one.supplies_failed > 0 ? 2 : 0)],
     ["Leak", (one) => judged(LEAK[one.leak]?.[0] || TokenWatt.NONE, LEAK[one.leak]?.[1] || 0)],
     ["Power", (one) => plain(write("power", one.watts))],

@@ -120,9 +120,9 @@ def _cells(view: View, metric: str) -> dict[str, list[list[Any]]]:
 
 
 def _counter_ages(view: View) -> dict[str, float]:
-    """Return switch -> the median age of its counters' cache, as its collector saw it. Units: s."""
+    """Return switch -> since when its ports' counters stand, by their stamps: the median. Units: s."""
     ages = view.ports.values["counter_age"]
-    known = ~np.isnan(ages)
+    known = ~np.isnan(ages) & view.ports.physical
     found: dict[str, list[float]] = {}
     for device, age in zip(view.roster.device[known], ages[known].tolist(), strict=True):
         found.setdefault(device, []).append(age)

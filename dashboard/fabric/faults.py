@@ -43,6 +43,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1g} %"
 
 
+def _share(ppm: float) -> str:
+    """Return packets per million as people read them: as a share of 100 from one in a hundred on."""
+    return percent(ppm / 1e6) if ppm >= 1e4 else f"{ppm:.3g} ppm" if ppm < 1e3 else f"{ppm:.0f} ppm"
+
+
 def judge(ports: Ports, ends: Ends, telling: Bools, settings: Alarms) -> Judged:
     """Return what is wrong with the ports. `telling`: ports whose switch answers; of the others nothing is said."""
     # A LAG's troubles are those of its members, where they are known.
@@ -129,7 +134,7 @@ def _packets(ports: Ports, settings: Alarms) -> Iterator[_Trouble]:
         shares, grown = values[f"{what}_ppm"], values[f"{what}s_grown"]
 
         def told(port: int, shares: Floats = shares, word: str = word) -> str:
-            return f"{shares[port]:.3g} ppm of packets {word}"
+            return f"{_share(shares[port])} of packets {word}"
 
         bad = (shares > most) & (grown >= limits.least_packets)
         yield _Trouble(f"port_{what}s", bad, _always(ports, 3), told)
@@ -160,7 +165,7 @@ def _signal(ports: Ports, settings: Alarms) -> Iterator[_Trouble]:
         "optics_margin",
         lit & (margin < limits.optics_margin_db),
         _always(ports, 3),
-        lambda port: f"light {margin[port]:.1f} dB above its alarm limit",
+        lambda port: f"light {abs(margin[port]):.1f} dB {'below' if margin[port] < 0 else 'above'} its alarm limit",
     )
     yield _Trouble(
         "optics_spread",

@@ -37,9 +37,10 @@ def optics_now(optics: Optics, of: Roster, old: OpticsNow | None) -> OpticsNow:
     rx, dark = column(frame, "rx_power_watts"), column(frame, "rx_dark")
     lane = frame["lane"].to_numpy(dtype=object) if len(frame) else np.empty(0, dtype=object)
     low = _low_limits(optics.limits, of)
-    margin = light.margin_db(rx, np.append(low, np.nan)[port])
     unlit = light.is_dark(rx, dark)
-    levels = light.dbm(rx)
+    # A module says at once that a lane is dark; the power it tells may still be that of a minute ago.
+    rx = np.where(unlit, np.nan, rx)
+    margin, levels = light.margin_db(rx, np.append(low, np.nan)[port]), light.dbm(rx)
     values = {
         "rx_power_dbm": light.lowest(levels, port, of.count),
         "optics_margin_db": light.lowest(margin, port, of.count),

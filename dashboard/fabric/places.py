@@ -81,7 +81,9 @@ def roster(recent: Recent, links: Links, old: Roster | None) -> Roster:
     series = list(zip(recent.tags["device"], recent.tags["interface"], strict=True))
     known = {device for device, _ in series}
     bundles = {(device, lag) for (device, _), (lag, _) in links.lags.items() if device in known}
-    names = sorted({*series, *bundles}, key=lambda name: (natural(name[0]), natural(name[1])))
+    places = {*series, *bundles}
+    order = {name: natural(name) for name in {name for place in places for name in place}}
+    names = sorted(places, key=lambda place: (order[place[0]], order[place[1]]))
     number = {name: i for i, name in enumerate(names)}
     device, interface = (np.array([name[i] for name in names], dtype=object) for i in (0, 1))
     lag, selected = np.full(len(names), -1), np.zeros(len(names))

@@ -79,13 +79,13 @@ def pick(values: Floats, rows: Ints, fill: float = np.nan) -> Floats:
     return picked
 
 
-def ports(seen: Seen, of: Roster, pfc: Parts, queues: Parts, optics: OpticsNow, hold: float) -> Ports:
-    """Return what all ports do now. `hold`: for how long an event counts as recent, s."""
+def ports(seen: Seen, of: Roster, pfc: Parts, queues: Parts, optics: OpticsNow, hold: float, telling: Bools) -> Ports:
+    """Return what all ports do now. `hold`: how long events are recent, s; `telling`: whose switch answers."""
     counted, told = seen.counters.times, seen.presence.times
     rows = winners(of.codes, np.where(np.isinf(counted), told - GONE_SECONDS, counted), of.count)
     base = _base(seen, of, rows)
     times = _times(seen, of, rows)
-    state = _states(base, times, seen.time)
+    state = _states(base, times, seen.time, telling)
     values = {**_traffic(base), **_fec(seen, base, rows, hold), **optics.values, "age": seen.time - times["newest"]}
     held_back, queued = pauses(seen, pfc, base["speed"], hold), queues_now(seen, queues)
     paused, source, storms = _pauses(held_back, pfc)
@@ -93,11 +93,10 @@ def ports(seen: Seen, of: Roster, pfc: Parts, queues: Parts, optics: OpticsNow, 
     flaps, polled = _flaps(seen, rows, hold)
     values |= flaps
     dead = np.isin(state, (STALE, UNKNOWN))
-    kept = {"age", "speed"}
+    values["counter_age"] = np.where(np.isinf(times["counters"]), np.nan, seen.time - times["counters"])
+    kept = {"age", "counter_age", "speed"}
     values = {name: column if name in kept else np.where(dead, np.nan, column) for name, column in values.items()}
     tags = {name: np.append(seen.ports.tags[name], "")[rows] for name in ("alias", "kind", "rack", "neighbor")}
-    cache = last(seen.ports.samples("counter_age_seconds"))
-    values["counter_age"] = pick(cache, rows)
     tags["kind"] = np.where(rows < 0, "lag", tags["kind"])
     gone = (rows >= 0) & (seen.time - times["presence"] > GONE_SECONDS)
     return Ports(
@@ -166,15 +165,22 @@ def _times(seen: Seen, of: Roster, rows: Ints) -> dict[str, Floats]:
     }
 
 
+def _missed(now: float, times: Floats, periods: Floats) -> Bools:
+    """Return which were not told of for more than two of their periods: late already, where the switch is silent."""
+    missed: Bools = now - times > np.where(periods > 0, 2.0 * periods, _FIRST_SECONDS)
+    return missed
+
+
 def _late(now: float, times: Floats, periods: Floats) -> Bools:
     allowed = np.where(periods > 0, np.maximum(GAP_PERIODS * periods, LIVE_SECONDS), _FIRST_SECONDS)
     late: Bools = now - times > allowed
     return late
 
 
-def _states(base: Mapping[str, Floats], times: Mapping[str, Floats], now: float) -> Ints:
+def _states(base: Mapping[str, Floats], times: Mapping[str, Floats], now: float, telling: Bools) -> Ints:
     """Return each port's state, the first that holds: stale, admin_down, down, stale by its counters, unknown, ok."""
     silent = _late(now, times["presence"], times["period"])
+    silent |= ~telling & _missed(now, times["presence"], times["period"])
     counted = ~np.isinf(times["counters"])
     old = counted & _late(now, times["counters"], times["counter_period"])
     nothing = np.isnan(base["oper_up"]) & np.isnan(base["admin_up"]) & ~counted

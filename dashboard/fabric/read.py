@@ -1,6 +1,6 @@
 """Read the store for the fabric: ports by what is new, what moves slowly less often. Nothing is worked out here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from dashboard.fabric.hour import HELD_SECONDS, Held, Hour, count_events, growths, hold, no_hour
 from dashboard.kpis.fabric import falls
+from dashboard.kpis.windows import Samples
 from dashboard.recent import Names, Query, Recent, accepted, empty, identity, merge, refresh
 from storage.store import Store
 
@@ -16,6 +17,8 @@ from storage.store import Store
 _WINDOW = 30.0
 #: time between two looks at what is many and slow. Units: s
 QUEUE_EVERY, OPTICS_EVERY, LINKS_EVERY, LIMITS_EVERY = 30.0, 30.0, 60.0, 600.0
+#: after a port was first seen links are looked at each so often, for so long. Units: s
+_SOON, _YOUNG = 10.0, 120.0
 _OPTICS_AGE = timedelta(minutes=5)
 _LIMITS_AGE = timedelta(minutes=25)
 #: links come with the inventory of a switch, each five minutes at most
@@ -36,7 +39,6 @@ PORT = Query(
         "fec_corrected_total",
         "fec_uncorrected_total",
         "fec_corrected_bits_total",
-        "counter_age_seconds",
     ),
     where={"kind": ("", "port", "lag")},
 )
@@ -116,27 +118,46 @@ class Seen:
     storms: Hour
     optics: Optics
     links: Links
+    #: devices that are left out
+    without: frozenset[str]
+    #: when the set of ports last changed, epoch s
+    changed: float
 
 
-def look(store: Store, old: Seen | None, now: float, *, real: bool, refused: Sequence[str] = ()) -> Seen:
-    """Return what the store tells at `now` (epoch s), grown from the last look.
+def look(
+    store: Store,
+    old: Seen | None,
+    now: float,
+    *,
+    real: bool,
+    refused: Sequence[str] = (),
+    without: frozenset[str] = frozenset(),
+) -> Seen:
+    """Return what the store tells at `now` (epoch s), grown from the last look. `without`: devices left out.
 
     Raises:
         StoreError: the store does not answer; `old` stays good for the next try.
     """
 
+    if old is not None and old.without != without:
+        old = None
+
     def grow(query: Query, before: Recent | None) -> Recent:
-        return refresh(store, query, before or empty(query), now, _WINDOW, real=real, refused=refused)
+        made = before or empty(query)
+        return refresh(store, query, made, now, _WINDOW, real=real, refused=refused, without=without)
 
     ports = grow(PORT, old.ports if old else None)
     if old is None:
-        ports = _with_silent(store, ports, real=real)
+        ports = _with_silent(store, ports, real=real, without=without)
     pfc = grow(PFC, old.pfc if old else None)
     due = old is None or now - old.queue_time >= QUEUE_EVERY
     queues = grow(QUEUE, old.queues if old else None) if old is None or due else old.queues
-    flaps, down = ports.samples("flaps_total"), ports.samples("oper_up")
+    flaps, down = ports.samples("flaps_total"), _links_up(ports)
     broken, caught = ports.samples("fec_uncorrected_total"), pfc.samples("watchdog_detected_total")
     none = no_hour(now)
+    changed = old.changed if old and len(old.ports.keys) == len(ports.keys) else now
+    # What neighbours a port has is told a little after it is first seen.
+    soon = _SOON if now - changed < _YOUNG else 0.0
     return Seen(
         time=now,
         ports=ports,
@@ -153,21 +174,30 @@ def look(store: Store, old: Seen | None, now: float, *, real: bool, refused: Seq
         uncorrected=count_events(old.uncorrected if old else none, ports.keys, broken, growths(broken), now),
         storms=count_events(old.storms if old else none, pfc.keys, caught, growths(caught), now),
         optics=_optics(store, old.optics if old else Optics(), now, real=real),
-        links=_links(store, old.links if old else Links(), now, real=real),
+        links=_links(store, old.links if old else Links(), now, real=real, every=soon or LINKS_EVERY),
+        without=without,
+        changed=changed,
     )
 
 
-def _with_silent(store: Store, ports: Recent, *, real: bool) -> Recent:
+def _with_silent(store: Store, ports: Recent, *, real: bool, without: Collection[str]) -> Recent:
     """Return the ports with what was told of them in the last quarter of an hour, and those that fell silent in it.
 
     Of ports that live only what is held is taken: their counters have stamps of their own.
     """
     fields = (*HELD, "rx_bytes_total")
-    frame = accepted(store.latest("interface", fields, timedelta(seconds=HELD_SECONDS), PORT.where), real=real)
+    told = store.latest("interface", fields, timedelta(seconds=HELD_SECONDS), PORT.where)
+    frame = accepted(told, real=real, without=without)
     silent = ports.keys.get_indexer(pd.Index(identity(frame, PORT.identity), dtype=object)) < 0
     told = frame.assign(**{name: np.nan for name in PORT.fields if name not in fields})
     told = told.assign(rx_bytes_total=np.where(silent, frame["rx_bytes_total"], np.nan))
     return merge(PORT, ports, told, np.inf, -np.inf)
+
+
+def _links_up(ports: Recent) -> Samples:
+    """Return 1 where a link is up, 0 where it is down, -1 where it was shut: that is no flap."""
+    up, shut = ports.values["oper_up"], ports.values["admin_up"] == 0
+    return ports.pick(np.where(shut & ~np.isnan(up), -1.0, up))
 
 
 def _optics(store: Store, old: Optics, now: float, *, real: bool) -> Optics:
@@ -180,8 +210,8 @@ def _optics(store: Store, old: Optics, now: float, *, real: bool) -> Optics:
     return Optics(now, lanes, now, limits)
 
 
-def _links(store: Store, old: Links, now: float, *, real: bool) -> Links:
-    if now - old.time < LINKS_EVERY:
+def _links(store: Store, old: Links, now: float, *, real: bool, every: float) -> Links:
+    if now - old.time < every:
         return old
     frame = store.latest("inventory", ["present", "neighbor_interface"], _LINKS_AGE, {"kind": "link"})
     told = accepted(frame, real=real)

@@ -1,6 +1,6 @@
 """Each switch as a whole: does it answer, what is wrong with it, what it draws."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from storage.store import Store
 
 OK, PARTIAL, AGENT_MISSING, SILENT = "ok", "partial", "agent_missing", "silent"
 #: `device.state` and `switch.agent_state` -> a switch's state
-_ENDED = {0: OK, 1: PARTIAL, 2: "unreachable", 3: "unauthorised", 4: "malformed", 5: "malformed", 6: "maintenance"}
+_ENDED = {0: OK, 1: PARTIAL, 2: "unreachable", 3: "unauthorised", 4: "malformed", 5: "unknown", 6: "maintenance"}
 _AGENT = {0: OK, 1: PARTIAL, 2: AGENT_MISSING, 3: "unreachable"}
 #: switches of these states tell of their ports
 TELLING = (OK, PARTIAL)
@@ -27,6 +27,8 @@ _FACTS_AGE = timedelta(minutes=15)
 #: a fan or supply that is critical or off
 _FAILED = 2
 _POLLED = {"protocol": ("snmp", "gnmi")}
+#: profiles of any agent: what they poll is a switch only where the inventory says so
+_GENERIC = {"protocol": ("snmp",), "profile": ("net_snmp",)}
 _POLL = (
     "up",
     "state",
@@ -51,7 +53,7 @@ class SwitchNow:
     name: str
     rack: str = ""
     protocol: str = ""
-    #: ok partial agent_missing unreachable unauthorised malformed maintenance silent
+    #: ok partial agent_missing unreachable unauthorised malformed unknown maintenance silent
     state: str = SILENT
     error: str = ""
     #: since a poll brought something. Units: s
@@ -63,20 +65,20 @@ class SwitchNow:
     memory_ratio: float | None = None
     watts: float | None = None
     temperature_celsius: float | None = None
-    fans_failed: int = 0
-    supplies_failed: int = 0
+    fans_failed: int | None = None
+    supplies_failed: int | None = None
     #: worst leak detector: 0 dry, 1 warning, 2 critical, 3 sensor fault
-    leak: int = 0
+    leak: int | None = None
     poll_seconds: float | None = None
     refresh_seconds: float | None = None
     #: "fresh", "stale", "" where it is not told
     map: str = ""
     clock_skew_seconds: float | None = None
-    requests: int = 0
-    timeouts: int = 0
-    resets: int = 0
-    reconnects: int = 0
-    missing: int = 0
+    requests: int | None = None
+    timeouts: int | None = None
+    resets: int | None = None
+    reconnects: int | None = None
+    missing: int | None = None
     watts_side: str = ""
 
     @property
@@ -108,22 +110,41 @@ class Fleet:
     facts: Mapping[str, Row] = field(default_factory=dict)
 
 
+def strangers(store: Store, switches: Iterable[str], *, real: bool) -> frozenset[str]:
+    """Return the hosts that are polled as switches are, by the agent that any Linux runs, and are none.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    frame = accepted(store.latest("device", ["up"], _FACTS_AGE, _GENERIC), real=real)
+    return frozenset(_newest(frame)) - frozenset(switches)
+
+
 def read(
-    store: Store, old: Fleet | None, racks: Mapping[str, str], known: Iterable[str], now: float, *, real: bool
+    store: Store,
+    old: Fleet | None,
+    racks: Mapping[str, str],
+    known: Iterable[str],
+    now: float,
+    *,
+    real: bool,
+    none: Collection[str] = (),
 ) -> Fleet:
     """Return the switches: `racks`, those of the inventory with their rack; `known`, those whose ports are known.
+
+    `none`: devices that are no switches, whatever is told of them.
 
     Raises:
         StoreError: the store does not answer.
     """
     facts, read_at = (old.facts, old.facts_time) if old else ({}, -np.inf)
-    if now - read_at >= FACTS_EVERY:
+    if now - read_at >= FACTS_EVERY or (old and _is_young(old, facts)):
         frame = accepted(store.latest("switch", _FACTS, _FACTS_AGE), real=real)
         facts, read_at = {**facts, **_newest(frame)}, now
     told = _newest(accepted(store.latest("switch", _NOW, GAUGE_AGE), real=real))
     polls = _newest(accepted(store.latest("device", _POLL, GAUGE_AGE, _POLLED), real=real))
     errors = _newest(accepted(store.latest("device", ["error"], GAUGE_AGE, _POLLED), real=real))
-    names = sorted({*racks, *known, *told, *facts}, key=natural)
+    names = sorted({*racks, *known, *told, *facts} - set(none), key=natural)
     health = old.health if old else Health()
     if now - health.time >= HEALTH_EVERY:
         health = _health(store, names, now, real=real)
@@ -136,6 +157,11 @@ def read(
         switch = _switch(name, rack, rows, errors.get(name), before.get(name), elapsed, now)
         switches.append(_with_health(switch, health))
     return Fleet(now, tuple(switches), health, read_at, facts)
+
+
+def _is_young(old: Fleet, facts: Mapping[str, Row]) -> bool:
+    """Return whether a switch tells that did not say yet what it is."""
+    return any(switch.tells and switch.name not in facts for switch in old.switches)
 
 
 def _newest(frame: pd.DataFrame) -> dict[str, Row]:
@@ -153,8 +179,9 @@ def _number(row: Row | None, name: str) -> float | None:
     return None if value is None or value != value else float(value)
 
 
-def _count(row: Row | None, name: str) -> int:
-    return int(_number(row, name) or 0)
+def _count(row: Row | None, name: str) -> int | None:
+    value = _number(row, name)
+    return None if value is None else int(value)
 
 
 def _switch(
@@ -205,7 +232,7 @@ def _silenced(before: SwitchNow, elapsed: float) -> SwitchNow:
 
 def _state(poll: Row | None, told: Row) -> str:
     """Return the worse of how the last poll ended and of what the switch's own agent says."""
-    ended = _ENDED.get(_count(poll, "state"), OK)
+    ended = _ENDED.get(_count(poll, "state") or 0, OK)
     agent = _number(told, "agent_state")
     if ended not in (OK, PARTIAL) or agent is None:
         return ended
@@ -238,9 +265,9 @@ def _with_health(switch: SwitchNow, health: Health) -> SwitchNow:
         watts=watts,
         watts_side=side,
         temperature_celsius=health.celsius.get(switch.name),
-        fans_failed=health.fans_failed.get(switch.name, 0),
-        supplies_failed=health.supplies_failed.get(switch.name, 0),
-        leak=health.leaks.get(switch.name, 0),
+        fans_failed=health.fans_failed.get(switch.name),
+        supplies_failed=health.supplies_failed.get(switch.name),
+        leak=health.leaks.get(switch.name),
     )
 
 
@@ -261,7 +288,8 @@ def _health(store: Store, names: Sequence[str], now: float, *, real: bool) -> He
     wet = ask("leak", "state", level="switch")
     hottest = air.groupby("device")["temperature_celsius"].max() if len(air) else pd.Series(dtype=float)
     worst: dict[str, int] = {}
-    for device, state in zip(wet["device"], wet["state"].fillna(0).astype(int), strict=True):
+    wet = wet.dropna(subset=["state"])
+    for device, state in zip(wet["device"], wet["state"].astype(int), strict=True):
         worst[device] = max(worst.get(device, 0), state, key=(0, SENSOR_FAULT, 1, 2).index)
     failed = power[power["circuit"] != "total"]
     return Health(
@@ -275,7 +303,10 @@ def _health(store: Store, names: Sequence[str], now: float, *, real: bool) -> He
 
 
 def _failed(frame: pd.DataFrame) -> dict[str, int]:
-    return {str(name): int(count) for name, count in frame[frame["state"] >= _FAILED].groupby("device").size().items()}
+    """Return how many parts failed, of each device that tells the state of any."""
+    told = frame.dropna(subset=["state"])
+    failed = (told["state"] >= _FAILED).groupby(told["device"]).sum()
+    return {str(name): int(count) for name, count in failed.items()}
 
 
 def _watts(rows: pd.DataFrame) -> tuple[float | None, str]:

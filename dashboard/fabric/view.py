@@ -13,7 +13,7 @@ from dashboard.fabric.optics import OpticsNow, optics_now
 from dashboard.fabric.places import Parts, Roster, parts, roster
 from dashboard.fabric.ports import DOWN, Ports, ports
 from dashboard.fabric.read import Seen, look
-from dashboard.fabric.switches import Fleet, read
+from dashboard.fabric.switches import Fleet, read, strangers
 from dashboard.kpis.windows import Bools
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site
@@ -81,19 +81,20 @@ def update(
     if old is not None and old.empty and not site.switches and now - old.seen.time < ABSENT_SECONDS:
         return replace(old, time=now)
     before = old.seen if old else None
-    seen = look(store, before, now, real=real, refused=refused)
+    hosts = strangers(store, site.switches, real=real)
+    seen = look(store, before, now, real=real, refused=refused, without=hosts)
     if seen.ports.mixed and not real and not (before and before.ports.mixed):
-        seen, real = look(store, None, now, real=True, refused=refused), True
+        seen, real = look(store, None, now, real=True, refused=refused, without=hosts), True
     real = real or seen.ports.real
     of = roster(seen.ports, seen.links, old.roster if old else None)
     pfc = parts(seen.pfc, of, "priority", old.pfc if old else None)
     queues = parts(seen.queues, of, "queue", old.queues if old else None)
     light = optics_now(seen.optics, of, old.optics if old else None)
     alarms = settings.alarms
-    made = ports(seen, of, pfc, queues, light, alarms.fabric.event_hold.total_seconds())
-    fleet = read(store, old.fleet if old else None, site.switches, dict.fromkeys(of.device), now, real=real)
-    far = ends(of, seen.links, made.neighbor, gpus_of_host, old.ends if old else None)
+    fleet = read(store, old.fleet if old else None, site.switches, dict.fromkeys(of.device), now, real=real, none=hosts)
     telling = _telling(of, fleet)
+    made = ports(seen, of, pfc, queues, light, alarms.fabric.event_hold.total_seconds(), telling)
+    far = ends(of, seen.links, made.neighbor, gpus_of_host, old.ends if old else None)
     judged = judge(made, far, telling, alarms)
     told = FabricNow(
         faults=tuple(judged.faults),

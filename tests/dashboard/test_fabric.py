@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from leaf import SPEED, Leaf
+from leaf import ANCHORS, SPEED, Fields, Leaf
 
 from dashboard.fabric.answer import METRIC_NAMES, port_json, to_json
 from dashboard.fabric.view import View, update
@@ -130,6 +130,15 @@ def test_silent_and_unreachable_switches_with_the_reason(leaf: Leaf) -> None:
     assert (switch["state"], switch["error"]) == ("ok", "")
 
 
+def test_ports_of_a_switch_that_does_not_answer_stop_looking_live_after_two_periods(leaf: Leaf) -> None:
+    leaf.run(end=-20)
+    for at in (-10, 0):
+        leaf.health(at, state=2, error="leaf-1: no answer", up=0)
+    # Polled each 10 s and last told of at -20 s: 19 s are under two periods, 25 s are not.
+    assert states(view(leaf, after=-1)) == ["ok"] * 4
+    assert states(view(leaf, after=5)) == ["stale"] * 4
+
+
 def test_a_switch_without_a_collector_is_silent_and_keeps_its_ports(leaf: Leaf) -> None:
     leaf.run(start=-400, end=-300)
     made = view(leaf)
@@ -180,6 +189,19 @@ def test_dark_weak_and_uneven_light(leaf: Leaf) -> None:
     assert [found[name]["priority"] for name in leaf.ports] == [2, 3, 3, None]
     assert found["Ethernet0"]["optics_margin_db"] == pytest.approx(10)
     assert found["Ethernet16"]["rx_power_dbm"] == pytest.approx(-3.9794, abs=1e-4)
+
+
+def test_a_dark_lane_has_no_margin_whatever_power_it_told_before(leaf: Leaf) -> None:
+    leaf.run()
+    leaf.put("transceiver", {"interface": "Ethernet0"}, {"rx_power_low_watts": 1e-4}, -20)
+    for lane, dark in (("1", 1), ("2", 0)):
+        tags = {"interface": "Ethernet0", "lane": lane}
+        leaf.put("transceiver", tags, {"rx_power_watts": 5e-4 if dark else 4e-4, "rx_dark": dark}, -10)
+    row = port(view(leaf), "Ethernet0")
+    # Lane 2: 10 x log10(4) dB above its limit.
+    assert row["optics_margin_db"] == pytest.approx(6.0206)
+    assert row["rx_power_dbm"] == pytest.approx(-3.9794)
+    assert row["reason"] == "1 lane dark"
 
 
 def test_neighbours_by_whole_name_then_by_what_stands_before_the_dot(leaf: Leaf) -> None:
@@ -369,6 +391,18 @@ def test_flaps_as_the_switch_counts_them_and_as_polls_see_them(leaf: Leaf) -> No
     assert port(made, "Ethernet0")["flaps_per_hour"] == pytest.approx(24)
 
 
+def test_a_port_that_was_shut_did_not_flap(leaf: Leaf) -> None:
+    def shut(number: int, at: float) -> Fields:
+        return {"admin_up": int(not -60 <= at <= -40), "oper_up": int(not -60 <= at <= -30)} if number == 0 else {}
+
+    leaf.also = shut
+    leaf.run()
+    made = view(leaf)
+    # It came back a poll after it was opened; the others never left.
+    assert port(made, "Ethernet0")["flaps_per_hour"] == 0
+    assert made.now.faults == ()
+
+
 def test_flaps_age_out_of_the_alarm_and_stay_in_the_hour(leaf: Leaf) -> None:
     leaf.also = lambda number, at: {"flaps_total": 1.0 + (at >= -100)}
     leaf.run()
@@ -419,6 +453,68 @@ def test_power_fans_temperature_and_leak(leaf: Leaf) -> None:
     names = ("watts", "fans_failed", "supplies_failed", "temperature_celsius", "leak")
     assert [switch[name] for name in names] == [138.0, 1, 1, 71.0, 2]
     assert (told["summary"]["watts"], told["summary"]["watts_note"]) == (138.0, "output, PSU loss not included")
+
+
+def test_what_no_switch_tells_is_null_and_not_zero(leaf: Leaf) -> None:
+    leaf.run()
+    told = to_json(view(leaf), "utilization")["switches"][0]
+    # Leaf counts requests, timeouts and missing values; of fans, supplies, leaks and resets it says nothing.
+    names = ("fans_failed", "supplies_failed", "leak", "resets", "reconnects")
+    assert [told[name] for name in names] == [None] * 5
+    assert [told[name] for name in ("requests", "timeouts", "missing")] == [100, 2, 0]
+
+
+def test_parts_that_say_they_are_well_are_zero_failed(leaf: Leaf) -> None:
+    leaf.run()
+    leaf.put("fan", {"fan": "fan1"}, {"state": 0}, -10)
+    leaf.put("power", {"kind": "psu", "circuit": "psu-1"}, {"state": 0}, -10)
+    leaf.put("leak", {"detector": "l1", "level": "switch"}, {"state": 0}, -10)
+    (switch,) = to_json(view(leaf), "utilization")["switches"]
+    assert [switch[name] for name in ("fans_failed", "supplies_failed", "leak")] == [0, 0, 0]
+
+
+def test_a_switch_that_no_profile_fits_is_unknown(leaf: Leaf) -> None:
+    leaf.health(0, state=5, error="leaf-1: no profile fits", up=0)
+    (switch,) = to_json(view(leaf), "utilization")["switches"]
+    assert (switch["state"], switch["error"]) == ("unknown", "leaf-1: no profile fits")
+
+
+def test_counters_are_as_old_as_their_stamps(leaf: Leaf) -> None:
+    leaf.protocol = "snmp"
+    leaf.run(end=-30)
+    made = view(leaf)
+    # The newest poll, at -30 s, saw the counters move 2.7 s later, and it is 5 s past now: 30 - 2.7 + 5.
+    anchor = ANCHORS[round(-30 / 30) % len(ANCHORS)]
+    (switch,) = to_json(made, "utilization")["switches"]
+    assert switch["counter_age"] == pytest.approx(35 - anchor)
+    (later,) = to_json(view(leaf, made, after=15), "utilization")["switches"]
+    assert later["counter_age"] == pytest.approx(45 - anchor)
+
+
+def test_a_host_with_the_agent_of_any_linux_is_no_switch_unless_the_inventory_says_so(leaf: Leaf) -> None:
+    leaf.run()
+    host = replace(leaf, name="node-7", ports=("eth0", "eth1"), pending=[])
+    for at in range(-120, 1, 10):
+        host.poll(at)
+    agent = {"protocol": "snmp", "profile": "net_snmp"}
+    polls = [point for point in host.pending if point.measurement == "device"]
+    leaf.store.write([replace(point, tags={**point.tags, **agent}) for point in polls])
+    leaf.store.write([point for point in host.pending if point.measurement != "device"])
+    made = view(leaf)
+    assert [switch.name for switch in made.fleet.switches] == ["leaf-1"]
+    assert set(made.roster.device) == {"leaf-1"}
+    # Named as one later, it is one, with all its ports.
+    named = view(leaf, made, after=15, site=replace(SITE, switches={**SITE.switches, "node-7": "A01"}))
+    assert [switch.name for switch in named.fleet.switches] == ["leaf-1", "node-7"]
+    assert (named.roster.device == "node-7").sum() == 2
+
+
+def test_neighbours_told_just_after_the_ports_are_there_at_the_next_look(leaf: Leaf) -> None:
+    leaf.run()
+    made = view(leaf)
+    assert port(made, "Ethernet0")["neighbor"] == ""
+    leaf.link("Ethernet0", "node-1", at=10)
+    assert port(view(leaf, made, after=15), "Ethernet0")["neighbor"] == "node-1"
 
 
 def test_two_collectors_of_one_switch_are_one_set_of_ports(leaf: Leaf) -> None:

@@ -68,6 +68,37 @@ def test_more_than_three_ports_of_a_switch_are_one_alarm() -> None:
     assert finding.racks == ("A01", "A02")
 
 
+def test_what_follows_from_one_cause_on_a_port_is_one_alarm() -> None:
+    weak = replace(STORM, kind="optics_margin", priority=3, text="light 1.5 dB below its alarm limit")
+    lost = replace(STORM, kind="fec_uncorrected", text="26 codewords beyond repair")
+    broken = replace(STORM, kind="port_errors", priority=3, text="74 ppm of packets broken")
+    (finding,) = found(broken, weak, lost)
+    assert (finding.rule, finding.priority) == ("fec_uncorrected", 2)
+    assert finding.title == (
+        "FEC fails on leaf-1 Ethernet8 to n1: "
+        "26 codewords beyond repair, light 1.5 dB below its alarm limit, 74 ppm of packets broken"
+    )
+    # Drops of a port that is paused, and a link of another: two causes.
+    drops = replace(STORM, kind="port_discards", priority=3, text="2 % of packets dropped")
+    assert [one.rule for one in found(drops, STORM, replace(lost, interface="Ethernet16"))] == [
+        "pfc_storm", "fec_uncorrected",
+    ]  # fmt: skip
+
+
+def test_all_links_of_a_host_that_is_gone_are_one_alarm() -> None:
+    dead = replace(SCENE, hosts=(HostNow("n1", "A01", 8, 0, 0, 0, {}), HostNow("n2", "A02", 8, 8, 0, 0, {})))
+    links = [replace(DOWN, device=f"leaf-{n}", interface=f"Ethernet{8 * n}") for n in range(1, 9)]
+    other = replace(DOWN, host="n2", neighbor="n2")
+    one, both = found(*links, scene=dead), found(*links, other, scene=dead)
+    assert [(f.rule, f.object, f.priority, f.title, f.impact, f.racks) for f in one] == [
+        ("port_down", "n1", 2, "8 links down to n1, whose GPUs do not answer", "8 GPUs", ("A01",))
+    ]
+    assert [f.object for f in both] == ["n1", "leaf-1 Ethernet8"]
+    # With no GPU anywhere the collectors of GPUs are the matter, and the links speak for themselves.
+    blind = replace(SCENE, hosts=(HostNow("n1", "A01", 8, 0, 0, 0, {}),))
+    assert len(found(*links, scene=blind)) == 8
+
+
 def test_other_kinds_and_switches_fold_apart() -> None:
     ports = [replace(DOWN, interface=f"Ethernet{8 * number}") for number in range(3)]
     titles = [finding.title for finding in found(*ports, STORM, replace(DOWN, device="leaf-2"))]

@@ -237,9 +237,68 @@ def test_a_port_opens_by_click_and_closes_by_escape(
     assert page.evaluate("document.activeElement.id") == "port-title"
     page.screenshot(path=tmp_path / "port.png")
     page.keyboard.press("Escape")
-    assert not drawer.is_visible()
+    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
     assert "port" not in query(page)
     clean(fabric, fabric_url)
+
+
+def test_the_way_back_closes_a_port_and_leaves_the_page_as_it_is(
+    opened: Callable[..., Watched], fabric_url: str
+) -> None:
+    fabric = opened()
+    page = fabric.page
+    drawer = page.locator(".drawer")
+    page.evaluate("document.querySelector('main').dataset.mine = 'kept'")
+    page.mouse.click(*page.evaluate(CENTRE, [0, 0]))
+    until(drawer.is_visible, 20, "the port")
+    page.evaluate("TokenWatt.fabric.open('leaf-1', 'Ethernet16')")  # one step back closes, however many were looked at
+    page.go_back()
+    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
+    assert "port" not in query(page)
+    page.go_forward()
+    until(lambda: drawer.is_visible() and query(page)["port"] == "Ethernet16", 5, "the last port again")
+    page.keyboard.press("Escape")
+    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
+    # Dash did not make the page anew.
+    assert page.evaluate("document.querySelector('main').dataset.mine") == "kept"
+    clean(fabric, fabric_url)
+
+
+def test_a_switch_is_as_urgent_here_as_in_its_alarm_and_what_it_does_not_tell_is_a_dash(
+    opened: Callable[..., Watched],
+) -> None:
+    page = opened().page
+    states = ["ok", "maintenance", "partial", "agent_missing", "unreachable", "unknown"]
+    told = "(states) => states.map((state) => TokenWatt.fabric.switchPriority({state}))"
+    assert page.evaluate(told, states) == [0, 0, 4, 3, 3, 3]
+    row = page.locator(".switches tbody tr").filter(has_text="leaf-1")
+    heads = page.locator(".switches thead th").all_inner_texts()
+    cells = dict(zip(heads[1:], row.locator("td").all_inner_texts(), strict=True))
+    # The site's switches tell of no fan, no leak and no reset.
+    assert [cells[name] for name in ("Fans", "Leak", "Resets")] == ["—"] * 3
+
+
+def test_a_chart_of_what_stands_at_zero_has_the_unit_of_its_largest_value(opened: Callable[..., Watched]) -> None:
+    page = opened().page
+    unit = page.evaluate("""() => {
+      const room = document.createElement('div'), small = document.createElement('small');
+      Object.assign(room.style, {width: '400px', height: '200px'});
+      document.querySelector('main').append(room);
+      const series = {rx: [1e9, 2e9, 0]};
+      const live = {history: {time: 'x', start: 1.76e9, step: 30, series}, snapshot: TokenWatt.live.snapshot};
+      TokenWatt.drawChart(room, {form: 'bits', from_zero: true, lines: [{series: 'rx', name: 'rx'}]}, live, small);
+      return small.textContent;
+    }""")
+    assert unit.startswith("Gbit/s,")
+
+
+def test_colours_of_the_system_leave_what_colour_tells(opened: Callable[..., Watched]) -> None:
+    page = opened().page
+    page.emulate_media(forced_colors="active")
+    looks = "(node) => getComputedStyle(node)"
+    chosen = page.locator(".metrics [aria-checked=true]").evaluate(f"(node) => ({looks})(node).outlineStyle")
+    swatch = page.locator(".legend .mark-down").first.evaluate(f"(node) => ({looks})(node).forcedColorAdjust")
+    assert (chosen, swatch) == ("solid", "none")
 
 
 def test_an_address_opens_a_port_with_its_lanes(opened: Callable[..., Watched]) -> None:
