@@ -33,7 +33,7 @@ from collectors.preflight import check_targets, load_files
 from collectors.probe import examine, find_profile, missing, not_given, target_of
 from collectors.probe import probe as ask_once
 from collectors.process import Pollers, SimulatorError, simulator
-from collectors.profile import Library
+from collectors.profile import Library, Profile
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
 from collectors.terminal import PRINTERS, print_found, print_offer, print_proof
@@ -161,19 +161,20 @@ def probe(
     """
     target, fleet = _probe_target(device, config, profile, option or ())
     try:
-        result, offers = asyncio.run(_probe(target, fleet.library, timeout))
+        result, spoken = asyncio.run(_probe(target, fleet.library, timeout))
     except UnknownDeviceError as error:
         # It answers, so the probe has not failed; but nothing is guessed.
         _complain(f"server=unknown {error}", "[yellow]warning[/]")
         return
     points = place(result.points, fleet.places)
     PRINTERS[output](out, points)
-    print_offer(err, offers)
     for word, lines in (("missing", result.missing), ("rejected", result.rejected)):
         for what in lines:
             _complain(what, f"[yellow]{word}[/]")
     if not points:
         raise CollectError(f"{target.name}: the device answered, but gave no point")
+    if output == "table":  # it takes its time, which a script does not have
+        print_offer(err, asyncio.run(examine(target, spoken)))
 
 
 @app.command()
@@ -480,16 +481,16 @@ def _target_of(url: str, options: Sequence[str]) -> Target:
         raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
 
 
-async def _probe(target: Target, library: Library, timeout_s: float) -> tuple[PollResult, list[str]]:
+async def _probe(target: Target, library: Library, timeout_s: float) -> tuple[PollResult, Profile | None]:
     profile = await find_profile(target, library, timeout_s)
     if profile is not None:
         _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
     result = await ask_once(target, profile, timeout_s)
     if profile is None:
-        return result, []
+        return result, None
     for what in not_given(profile, result):
         _complain(what, "[dim]not given[/]")
-    return replace(result, missing=missing(profile, result)), await examine(target, profile)
+    return replace(result, missing=missing(profile, result)), profile
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ How a profile of `protocol: gnmi` reads:
 - the variable `port` becomes SONiC's own name of the port (`Ethernet0`), whatever the device calls it; `alias` becomes
   its alias. Both come from PORT_TABLE of APPL_DB, read each `poll.slow`.
 
-All paths of a database share one POLL stream; a database with slow points only is polled each `poll.slow`. A path that
-the device refuses is told once and tried again each hour; a stream that dies never stops the others. Options of a
+The paths of a database share one POLL stream; a database with slow points only is polled each `poll.slow`, and a path
+with slow points only in another database is asked by Get on the stream's connection as often. A path that the device
+refuses is told once and tried again each hour; a stream that dies never stops the others. Options of a
 target: `mode` poll, sample, get instead of what is found; `on_change` off keeps link changes to the polls.
 
 A port is told of while `COUNTERS_PORT_NAME_MAP` has it (`collectors/gnmi_map.py`).
@@ -98,7 +99,7 @@ class GnmiCollector:
         due = [source for source in asked if slow or not source.slow]
         deadline_s = BUDGET * self._target.timeout.total_seconds()
         if due:
-            await asyncio.wait([source.begin(deadline_s) for source in due], timeout=deadline_s)
+            await asyncio.wait([source.begin(deadline_s, slow=slow) for source in due], timeout=deadline_s)
         rounds, failures = await self._take(due)
         if failures and len(failures) == len(due):
             raise self._whole(failures)
@@ -226,6 +227,8 @@ class GnmiCollector:
             # Of a database that failed, and of a path that is refused, all is told already.
             if table.each.target not in asked or place in self._told or not (slow or table.is_fast):
                 continue
+            if table.each.unless and (table.each.target, table.each.unless) not in self._told:
+                continue
             kept = self._health.keep(table.each, answers.get(place), self._ports)
             table.add(kept, self._ports, slow, batch)
 
@@ -246,23 +249,24 @@ class GnmiCollector:
 
     def _plan(self) -> list[Source]:
         """Return one source per database: never two streams on one; names and map of the ports ride along."""
-        paths: dict[str, dict[str, None]] = {}
-        fast: set[str] = set()
+        #: database -> path -> whether it is due with each poll
+        paths: dict[str, dict[str, bool]] = {}
         for table in self._tables:
-            paths.setdefault(table.each.target, {})[table.each.path] = None
-            if table.is_fast:
-                fast.add(table.each.target)
+            wanted = paths.setdefault(table.each.target, {})
+            wanted[table.each.path] = wanted.get(table.each.path, False) or table.is_fast
         if any("port" in table.each.names for table in self._tables):
-            paths.setdefault(PORT_DATABASE, {})[PORT_TABLE] = None
+            paths.setdefault(PORT_DATABASE, {}).setdefault(PORT_TABLE, False)
         if PORTS_PATH in paths.get(MAP_DATABASE, ()):
-            paths[MAP_DATABASE][MAP_PATH] = None
-        return [self._source(database, tuple(wanted), database not in fast) for database, wanted in paths.items()]
+            paths[MAP_DATABASE][MAP_PATH] = paths[MAP_DATABASE][PORTS_PATH]
+        return [self._source(database, wanted) for database, wanted in paths.items()]
 
-    def _source(self, database: str, wanted: tuple[str, ...], slow: bool) -> Source:
+    def _source(self, database: str, wanted: Mapping[str, bool]) -> Source:
         forced = cast("Mode | None", self._target.options.get("mode"))
         interval_s = self._target.interval.total_seconds()
+        slow = not any(wanted.values())
         period_s = max(interval_s, self._slow_ns / 1e9) if slow else interval_s
-        return Source(self._client, database, wanted, slow, period_s, self._clock, forced)
+        rare = () if slow else tuple(path for path, fast in wanted.items() if not fast)
+        return Source(self._client, database, tuple(wanted), slow, period_s, self._clock, forced, rare)
 
 
 def _place(each: Each) -> tuple[str, str]:

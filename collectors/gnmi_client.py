@@ -95,6 +95,11 @@ class GnmiStream:
             if not self._complete:
                 await self.aclose()
 
+    @property
+    def channel(self) -> Any:
+        """Return the stream's connection for a Get beside it, or None while it is closed."""
+        return self._channel
+
     async def aclose(self) -> None:
         """Cancel the stream and close its connection; the next poll opens another."""
         call, channel = self._call, self._channel

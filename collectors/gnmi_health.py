@@ -101,8 +101,10 @@ class Health:
             return list(points)
         own = Point("switch", self._tags("switch"), fields, time_ns)
         # The profile may have made the row already: two points of one series at one time are one.
-        merged = [replace(p, fields={**p.fields, **fields}) if _same(p, own) else p for p in points]
-        return merged if any(_same(point, own) for point in points) else [*merged, own]
+        made = (n for n, p in enumerate(points) if p.measurement == "switch" and p.tags == own.tags)
+        at = next(made, len(points))
+        had = points[at].fields if at < len(points) else {}
+        return [*points[:at], replace(own, fields={**had, **fields}), *points[at + 1 :]]
 
     def skew_line(self) -> str:
         """Return what to tell of the switch's clock, or ""."""
@@ -143,10 +145,6 @@ class Health:
             if name.startswith("Ethernet")
             else not self.map.fresh or _OTHER.fullmatch(name) is not None
         )
-
-
-def _same(one: Point, other: Point) -> bool:
-    return one.measurement == other.measurement and one.tags == other.tags
 
 
 def _skew_s(rounds: Sequence[Round]) -> float | None:

@@ -156,11 +156,19 @@ class Address:
             return [_member(row.get(name), self.names[1]) for row in rows]
         if self.function == "join":
             return [_join(row.get(name), row.get(self.names[1])) for row in rows]
-        numbers = _numbers(name, rows) if self.function in ("", "dark") and read in (read_number, read_light) else None
-        if numbers is not None:
-            return [0] * len(numbers) if self.function == "dark" else numbers
-        make = _ONE[self.function] if self.function else read
-        return [make(row.get(name)) for row in rows]
+        if self.function == "dark" or (not self.function and read in (read_number, read_light)):
+            numbers = _numbers(name, rows)
+            if numbers is not None:
+                return [0] * len(numbers) if self.function == "dark" else numbers
+        return _each_once(_ONE[self.function] if self.function else read, [row.get(name) for row in rows])
+
+
+def _each_once(make: Callable[[object], Raw | None], leaves: Sequence[object]) -> list[Raw | None]:
+    """Return what `make` makes of each leaf; each text is read once, for the rows of a table share a few."""
+    if {*map(type, leaves)} != {str}:
+        return [make(leaf) for leaf in leaves]
+    known = {leaf: make(leaf) for leaf in {*leaves}}
+    return [known[leaf] for leaf in leaves]
 
 
 def _numbers(name: str, rows: Sequence[Leaves]) -> "list[Raw | None] | None":

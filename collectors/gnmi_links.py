@@ -120,7 +120,6 @@ class LinkWatch:
             changes.start()
             try:
                 await self._listen(changes, push)
-                rest = 0.0
             except PollRefusedError as error:
                 self.state, rest = str(error), RETRY_S
             except CollectError as error:
@@ -134,13 +133,13 @@ class LinkWatch:
             await asyncio.sleep(rest)
 
     async def _listen(self, changes: Changes, push: Push) -> None:
-        """Push what comes until the subscription is closed.
+        """Push what comes until the subscription ends.
 
         Raises:
             CollectError: why the device ended it.
         """
-        while found := await changes.fetch():
-            for notification in found:
+        while True:
+            for notification in await changes.fetch():
                 self._tell(notification, push)
             if changes.synced:
                 self.state, self._failures = "on", 0

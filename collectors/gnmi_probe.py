@@ -129,6 +129,9 @@ def _size(answer: object) -> str:
 
 def _loss(tables: Sequence[Table], place: Place) -> str:
     fields = [spec.to for t in tables if (t.each.target, t.each.path) == place for spec in t.group.points]
+    instead = {s.to for t in tables if (t.each.target, t.each.unless) == place for s in t.group.points}
+    if fields and instead.issuperset(fields):
+        return ": another path is read for it, less often"
     return f": without it no {', '.join(dict.fromkeys(fields))}" if fields else ""
 
 

@@ -7,6 +7,7 @@ How a group of a profile finds its rows, beside what `collectors/gnmi.py` says o
   `at` is replaced by it. The target's option NAME chooses other values than `default`: `all`, or a list with commas.
   Where `as` gives the variable already, rows with other values are left out.
 - `optional: true`: a device without any such row lacks nothing.
+- `unless: PATH`: these rows are read only where the device refuses that path of the same database.
 - the variable `target` is the target's name.
 - `at`: a leaf or a function of leaves, as `collectors/gnmi_leaves.py` says.
 
@@ -63,6 +64,8 @@ class Each(Strict):
     where: Mapping[str, Patterns] = Field(default_factory=dict)
     #: a device without any such row lacks nothing
     optional: bool = False
+    #: these rows are read only where the device refuses this path of the same database
+    unless: str = ""
 
     def parts(self, key: str) -> dict[str, str] | None:
         """Return the variables that a row's key holds, or None where it is not the key of such a row."""

@@ -2,7 +2,8 @@
 
 The first question is a probe: each path by itself by Get, whose answers are the first round. A path that is refused is
 left out and asked again each hour. Then POLL, on one stream; a device that refuses POLL is asked by Get while SAMPLE is
-on trial; SAMPLE is taken once every path brought a second value. There is never more than one stream.
+on trial; SAMPLE is taken once every path brought a second value. There is never more than one stream: rare paths, which
+are not due with each round, are asked by Get on its connection. Where Get is unknown they are part of the stream.
 
 A round that is not complete when its poll ends goes on, and is thrown away when it comes: its stamp would be wrong. Not
 complete in three intervals: the stream is closed. After a failure in a row the source rests 1, 2, 4 .. 60 s, longer
@@ -55,6 +56,8 @@ class Source:
     clock: Callable[[], float] = time.monotonic
     #: the mode that the operator wants, None to find one
     forced: Mode | None = None
+    #: those of them that are due with slow rounds only
+    rare: tuple[str, ...] = ()
     #: paths beyond those of the profile that are asked by Get with each round
     extra: tuple[str, ...] = ()
     #: path -> why the device refuses it
@@ -64,6 +67,7 @@ class Source:
     stream: GnmiStream | None = None
     sampler: Sampler | None = None
     _paths: tuple[str, ...] = ()
+    _rare: tuple[str, ...] = ()
     _probed_at: float | None = None
     _poll_after: float = 0.0
     _trial_after: float = 0.0
@@ -85,14 +89,17 @@ class Source:
         """Return whether the device refuses every path of it, until the next time to try them."""
         return self._probed_at is not None and not self._paths and self.clock() - self._probed_at < RETRY_S
 
-    def begin(self, deadline_s: float) -> asyncio.Task[Sequence[Round]]:
-        """Return the task of a round: a round that is still under way goes on, one that came too late is forgotten."""
+    def begin(self, deadline_s: float, *, slow: bool) -> asyncio.Task[Sequence[Round]]:
+        """Return the task of a round, with the rare paths where it is a slow one.
+
+        A round that is still under way goes on, one that came too late is forgotten.
+        """
         if self._task is not None and self._task.done():
             self._forget()
         if self._task is None:
             self._begun_at = self.clock()
             self._late = False
-            self._task = asyncio.create_task(self._ask(deadline_s))
+            self._task = asyncio.create_task(self._ask(deadline_s, slow))
         return self._task
 
     async def take(self) -> Sequence[Round]:
@@ -123,25 +130,26 @@ class Source:
         await self._stop_task()
         await self._close_streams()
 
-    async def _ask(self, deadline_s: float) -> Sequence[Round]:
+    async def _ask(self, deadline_s: float, slow: bool) -> Sequence[Round]:
         if self._error is not None and self.clock() < self._rest_until:
             raise self._error
         try:
-            rounds = await self._round(deadline_s)
+            rounds = await self._round(deadline_s, slow)
         except CollectError as error:
             raise await self._fail(error) from error
         self._failures = 0
         self._error = None
         return rounds
 
-    async def _round(self, deadline_s: float) -> Sequence[Round]:
+    async def _round(self, deadline_s: float, slow: bool) -> Sequence[Round]:
         if self._probed_at is None or (self.refused and self.clock() - self._probed_at >= RETRY_S):
-            rounds: Sequence[Round] = await self._probe()
+            rounds, rare = await self._probe(), self._rare[:0]
         else:
-            rounds = await self._by_mode(deadline_s)
-        return [*rounds, *await self._by_get(self.extra)] if self.extra else rounds
+            rounds, rare = await self._by_mode(deadline_s), self._rare if slow else ()
+        beside = (*rare, *self.extra)
+        return [*rounds, *await self._by_get(beside, {})] if beside else rounds
 
-    async def _by_mode(self, deadline_s: float) -> Sequence[Round]:
+    async def _by_mode(self, deadline_s: float) -> list[Round]:
         if self.mode != "poll" and self.forced is None and self.clock() >= self._poll_after:
             await self._close_streams()
             self.mode = "poll"
@@ -155,7 +163,7 @@ class Source:
                     raise
                 self.mode = "get"
                 self._poll_after = self.clock() + RETRY_S
-        return await self._sample(deadline_s) or await self._by_get(self._paths)
+        return await self._sample(deadline_s) or await self._by_get(self._paths, self.refused)
 
     def _is_probe_old(self) -> bool:
         """Tell whether a refusal may come from a path that vanished since it was probed."""
@@ -189,19 +197,20 @@ class Source:
             return [await sampler.fetch(WAIT_SHARE * deadline_s)]
         return []
 
-    async def _by_get(self, paths: Sequence[str]) -> list[Round]:
-        """Ask path by path: one that is refused costs only itself."""
+    async def _by_get(self, paths: Sequence[str], refused: dict[str, PollRefusedError]) -> list[Round]:
+        """Ask path by path: one that is refused costs only itself, and is noted in `refused`."""
         rounds = []
-        channel = self.client.open_channel()
+        shared = self.stream.channel if self.stream is not None else None
+        channel = shared or self.client.open_channel()
         try:
             for path in paths:
                 try:
                     rounds.append(await self.client.get_round(self.database, (path,), channel))
                 except PollRefusedError as error:
-                    if path in self.wanted:
-                        self.refused[path] = error
+                    refused[path] = error
         finally:
-            await channel.close()
+            if channel is not shared:
+                await channel.close()
         self._paths = tuple(path for path in self._paths if path not in self.refused)
         return rounds
 
@@ -210,13 +219,17 @@ class Source:
         self.refused.clear()
         self._paths = self.wanted
         await self._close_streams()
-        rounds = await self._by_get(self.wanted)
+        rounds, rare = await self._by_get(self.wanted, self.refused), self.rare
         if not rounds and all("UNIMPLEMENTED" in str(error) for error in self.refused.values()):
             refused = dict(self.refused)
             self.refused.clear()
-            rounds = await self._probe_by_poll()
+            rounds, rare = await self._probe_by_poll(), ()
             self.refused = {path: refused.get(path, error) for path, error in self.refused.items()}
-        self._paths = tuple(path for path in self.wanted if path not in self.refused)
+        self._rare = tuple(path for path in rare if path not in self.refused)
+        good = tuple(path for path in self.wanted if path not in self.refused)
+        self._paths = tuple(path for path in good if path not in self._rare)
+        if not self._paths:
+            self._paths, self._rare = good, ()
         self._probed_at = self.clock()
         if self.forced in ("sample", "get"):
             self.mode = "get"

@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 from pygnmi.spec.v080 import gnmi_pb2_grpc
 
-from collectors.collector import CollectError
+from collectors.collector import CollectError, DeviceRefusedError
 from collectors.gnmi_answers import Round, change_request, make_path, sample_request
 from collectors.gnmi_client import GnmiClient
 
@@ -35,6 +35,8 @@ class Reader:
     request: Any
     what: str
     take: Take
+    #: called when the device has sent all that there was at the start
+    on_sync: Callable[[], None] = lambda: None
     #: the device has sent all that there was at the start
     synced: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     #: why it ended
@@ -67,6 +69,9 @@ class Reader:
             self.error = self.client.explain(await call.code(), await call.details(), self.what)
         except grpc.aio.AioRpcError as error:
             self.error = self.client.explain(error.code(), error.details(), self.what)
+        except asyncio.InvalidStateError:
+            # gRPC says so when the stream ended while we wrote.
+            self.error = self.client.explain(grpc.StatusCode.UNAVAILABLE, "stream ended", self.what)
         except CollectError as error:
             self.error = error
         finally:
@@ -81,6 +86,7 @@ class Reader:
                 self.take(response.update)
             if response.HasField("sync_response"):
                 self.synced.set()
+                self.on_sync()
 
 
 class Sampler:
@@ -172,12 +178,13 @@ class Changes:
 
     def __init__(self, client: GnmiClient, database: str, path: str) -> None:
         self.path = path
+        self._client = client
         #: changes that nobody fetched in time
         self.dropped = 0
         self._waiting: deque[Any] = deque(maxlen=CHANGES_KEPT)
         self._arrived = asyncio.Event()
         what = f"Subscribe ON_CHANGE {database} {path}"
-        self._reader = Reader(client, change_request(database, (path,)), what, self._take)
+        self._reader = Reader(client, change_request(database, (path,)), what, self._take, self._arrived.set)
 
     def start(self) -> None:
         """Begin to read."""
@@ -194,10 +201,10 @@ class Changes:
         return self._reader.synced.is_set()
 
     async def fetch(self) -> list[Any]:
-        """Wait for changes and return their notifications in order; nothing once the stream has ended.
+        """Wait for changes and return their notifications in order; nothing where the device only became `synced`.
 
         Raises:
-            CollectError: why it ended, when all changes are fetched.
+            CollectError: why the stream ended, when all changes are fetched.
         """
         ended = asyncio.ensure_future(self._reader.ended())
         arrived = asyncio.ensure_future(self._arrived.wait())
@@ -209,8 +216,8 @@ class Changes:
         found = list(self._waiting)
         self._waiting.clear()
         self._arrived.clear()
-        if not found and self.error is not None:
-            raise self.error
+        if not found and ended.done() and not ended.cancelled():
+            raise self.error or DeviceRefusedError(f"{self._client.where}: {self.path}: reading ended")
         return found
 
     async def aclose(self) -> None:

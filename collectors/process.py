@@ -1,6 +1,7 @@
 """Our child processes: the pollers, started, heard, started again when they die, stopped; and the simulator."""
 
 import asyncio
+import gc
 import logging
 import signal
 import subprocess
@@ -20,6 +21,9 @@ logger = logging.getLogger(__name__)
 RESTART_S = 5.0
 #: time that the pollers may take to close their connections
 STOP_S = 10.0
+
+#: new objects until the garbage collector looks at them, and how many such looks until it goes on to older ones
+GC_THRESHOLDS = (50_000, 20, 100)
 
 Put = Callable[[Sequence[Point]], None]
 #: (the site's file, where points go, stop) -> the coroutine that polls; importable by name, it runs in the child
@@ -85,7 +89,17 @@ class Pollers:
                 return
 
 
+def spare_gc() -> None:
+    """Let the garbage collector look less often in a process that polls.
+
+    Answers and points hold no cycles: they are freed as they go, and at Python's thresholds one poll of a switch makes
+    the collector walk the state of all other devices. Measured with gNMI: 13 % of a round with all tables.
+    """
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
 def _child(work: Work, config: Path, connection: Connection) -> None:
+    spare_gc()
     # The parent decides when we stop, also for a Ctrl-C that waits behind the mask.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_poll(work, config, connection))

@@ -93,7 +93,8 @@ async def examine(target: Target, profile: Profile, watch: Watch | None = None) 
     client = SnmpClient(target, max(target.timeout, PATIENCE))
     try:
         lines = [_identity(await client.get([SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, SYS_UPTIME, HR_UPTIME]))]
-        ports = await _interfaces(client, target, profile)
+        # Of a switch whose counters are cached there is more to tell than of a server or a rack PDU.
+        ports = await _interfaces(client, target, profile) if "anchor" in profile.transport else []
         if ports:
             lines += [_numbering(ports), await _census(client, ports), *await _walks(client, ports)]
             lines += await _tables(client, ports)

@@ -33,6 +33,8 @@ class Tapped(simulator.SwitchService):
         self.requests: list[Any] = []
         #: databases whose answers stop until they are taken out
         self.hung: set[str] = set()
+        #: last elements of paths that Get does not find
+        self.lost: set[str] = set()
         #: metadata that each call must carry, and what is said where it does not
         self.wanted: Mapping[str, str] = {}
         self.refusal: tuple[Any, str] = (grpc.StatusCode.UNAUTHENTICATED, "Invalid Username or Password")
@@ -44,6 +46,8 @@ class Tapped(simulator.SwitchService):
         self.requests.append(request)
         await self._guard(context)
         await self._hang(request.prefix.target)
+        if any(path.elem[-1].name in self.lost for path in request.path):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such path")
         return await super().Get(request, context)
 
     async def Capabilities(self, request: Any, context: Any) -> Any:

@@ -153,6 +153,70 @@ async def test_round_that_comes_after_its_poll_is_thrown_away(site: Site) -> Non
     await opened.aclose()
 
 
+def with_queues() -> Any:
+    """Return the small profile with readings that are due with slow rounds only, beside fast ones."""
+    profile = small_profile()
+    queues = Group(
+        each={"target": "COUNTERS_DB", "path": "COUNTERS/Ethernet*/Queues", "as": ["port", "queue"]},
+        tags={"interface": "{port}", "queue": "{queue}"},
+        points=(PointSpec(to="queue.packets_total", at="SAI_QUEUE_STAT_PACKETS", every="slow"),),
+    )
+    return profile.model_copy(update={"groups": (*profile.groups, queues)})
+
+
+async def test_paths_that_are_due_seldom_are_asked_by_get_beside_the_stream(site: Site) -> None:
+    opened = site.collector(profile=with_queues())
+    told = []
+    for _ in range(5):
+        result = await site.poll(opened)
+        told.append(bool(every(result.points, "queue")))
+        assert len(every(result.points, "interface", kind="port")) == len(site.switch.ports)
+        site.pass_time(10)
+    assert told == [True, False, False, True, False]
+    streamed = [[one.path.elem[-1].name for one in s.subscription] for s in subscriptions(site)]
+    assert ["Ethernet*", "COUNTERS_PORT_NAME_MAP"] in streamed
+    assert not any("Queues" in names for names in streamed)
+    gets = [r.path[0].elem[-1].name for r in site.service.requests if isinstance(r, gnmi_pb2.GetRequest)]
+    assert gets.count("Queues") == 2
+    # the stream of each database and nothing beside it
+    assert len(set(site.service.connections)) == len(site.service.connections) == 3
+    assert (result.reconnects, result.missing) == (0, ())
+    await opened.aclose()
+
+
+async def test_seldom_path_that_is_gone_for_a_round_is_told_and_asked_again_with_the_next(site: Site) -> None:
+    opened = site.collector(profile=with_queues())
+    await site.poll(opened)
+    site.service.lost.add("Queues")
+    site.pass_time(30)
+    result = await site.poll(opened)
+    assert result.missing == ("queue.packets_total: COUNTERS_DB COUNTERS/Ethernet*/Queues has no rows",)
+    assert every(result.points, "interface", kind="port")
+    site.service.lost.clear()
+    site.pass_time(30)
+    result = await site.poll(opened)
+    assert result.missing == ()
+    assert every(result.points, "queue")
+    await opened.aclose()
+
+
+async def test_rows_meant_for_a_refused_path_are_read_while_it_is_refused(site: Site) -> None:
+    def stormed(path: str, unless: str) -> Group:
+        each = {"target": "COUNTERS_DB", "path": path, "as": ["port", "queue"], "unless": unless, "optional": True}
+        points = (PointSpec(to="pfc.watchdog_stormed", at="PFC_WD_STATUS", enum={"operational": 0, "stormed": 1}),)
+        return Group(each=each, tags={"interface": "{port}", "priority": "{queue}"}, points=points)
+
+    watchdog, queues = "COUNTERS/Ethernet*/Pfcwd", "COUNTERS/Ethernet*/Queues"
+    groups = (*small_profile().groups, stormed(watchdog, ""), stormed(queues, watchdog))
+    for lost in (set(), {"Pfcwd"}):
+        site.service.lost = lost
+        opened = site.collector(profile=small_profile().model_copy(update={"groups": groups}))
+        result = await site.poll(opened)
+        assert every(result.points, "pfc")
+        assert result.rejected == ()
+        await opened.aclose()
+
+
 async def test_second_subscribe_on_a_connection_would_end_the_first_so_each_has_its_own(site: Site) -> None:
     client = GnmiClient(site.target())
     streams = [
@@ -386,6 +450,35 @@ async def test_changes_that_nobody_takes_are_bounded_and_the_oldest_go_first() -
     found = [read_notifications([one], ("PORT_TABLE",))[0]["PORT_TABLE"] for one in await changes.fetch()]
     assert [one["Ethernet0"]["number"] for one in (found[0], found[-1])] == ["501", str(CHANGES_KEPT + 500)]
     assert len(found) == CHANGES_KEPT
+    await changes.aclose()
+    await server.stop(None)
+
+
+class Slow(gnmi_pb2_grpc.gNMIServicer):
+    """A server that says only later that the table, which it has sent, is complete."""
+
+    def __init__(self) -> None:
+        self.complete = asyncio.Event()
+
+    async def Subscribe(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        await anext(requests)
+        update = gnmi_pb2.Update(path=gnmi_pb2.Path(elem=[gnmi_pb2.PathElem(name="PORT_TABLE")]), val=json_value("{}"))
+        yield gnmi_pb2.SubscribeResponse(update=gnmi_pb2.Notification(update=[update]))
+        await self.complete.wait()
+        yield gnmi_pb2.SubscribeResponse(sync_response=True)
+
+
+async def test_word_that_the_table_is_complete_is_heard_without_another_change() -> None:
+    slow = Slow()
+    server, port = await serve(slow)
+    changes = Changes(GnmiClient(Site(port=port).target()), "APPL_DB", "PORT_TABLE")
+    changes.start()
+    assert (len(await changes.fetch()), changes.synced) == (1, False)
+    slow.complete.set()
+    assert await changes.fetch() == []
+    assert changes.synced
+    with pytest.raises(DeviceRefusedError, match="ended by the device"):
+        await changes.fetch()
     await changes.aclose()
     await server.stop(None)
 

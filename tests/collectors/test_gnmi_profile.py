@@ -34,7 +34,8 @@ def decode(tables: list[Table], answers: Answers, *, slow: bool = True) -> PollR
     batch = Batch(TARGET, PROFILE)
     for table in tables:
         place = f"{table.each.target} {table.each.path}"
-        if place in answers and (slow or table.is_fast):
+        replaced = table.each.unless and f"{table.each.target} {table.each.unless}" in answers
+        if place in answers and not replaced and (slow or table.is_fast):
             table.add(answers[place], ports, slow, batch)
     return batch.finish(7)
 
@@ -97,6 +98,13 @@ def test_priorities_have_frames_measured_pause_and_watchdog() -> None:
     }
     assert found["pfc", "Ethernet0", "4"]["watchdog_stormed"] == 0
     assert ("pfc", "Ethernet0", "0") not in found
+
+
+def test_a_switch_without_the_watchdog_s_path_tells_of_storms_by_its_queues() -> None:
+    answers = load("healthy")
+    del answers["COUNTERS_DB COUNTERS/Ethernet*/Pfcwd"]
+    found = by_series(decode(read_tables(PROFILE, TARGET), answers))["pfc", "Ethernet0", "3"]
+    assert (found["watchdog_stormed"], found["watchdog_detected_total"], found["watchdog_restored_total"]) == (1, 6, 5)
 
 
 def test_queues_have_ecn_drops_fill_and_watermark() -> None:
