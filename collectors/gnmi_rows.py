@@ -345,7 +345,8 @@ def _remember(part: _Part, column: _Column, absent: Sequence[Variables]) -> None
         return
     column.absent = absent
     column.gone = [row for row in absent if row not in column.never]
-    column.never.intersection_update(absent)
+    # Rows that are away, of a port that a stale map hides, are judged when they come back.
+    column.never.difference_update(set(part.rows.variables).difference(absent))
     column.never.update(row for row in column.gone if row in part.fresh)
 
 

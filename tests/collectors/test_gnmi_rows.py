@@ -219,6 +219,17 @@ def test_rows_come_back_after_an_answer_without_them(between: object) -> None:
     assert fields(read(profile, answer, between, answer)) == [1.0, 2.0]
 
 
+def test_a_row_that_was_away_has_not_lost_what_it_never_had() -> None:
+    points = [{"to": "interface.rx_bytes_total", "at": "X"}, {"to": "interface.tx_bytes_total", "at": "Y"}]
+    profile = make({"as": ["port"]}, *points, tags={"interface": "{port}"})
+    bare, whole = {"X": "1"}, {"X": "2", "Y": "3"}
+    assert read(profile, {"a": whole, "b": bare}).missing == ("interface.tx_bytes_total: no Y in 1 of 2 rows (b)",)
+    assert read(profile, {"a": whole, "b": bare}, {"a": whole}, {"a": whole, "b": bare}).missing == ()
+    assert read(profile, {"a": whole, "b": whole}, {"a": whole}, {"a": whole, "b": bare}).missing == (
+        "interface.tx_bytes_total: no Y in 1 of 2 rows (b)",
+    )
+
+
 def test_whole_columns_of_counters_are_read_as_single_leaves_are() -> None:
     points = [{"to": f"interface.{way}_bytes_total", "at": way} for way in ("rx", "tx")]
     profile = make({"as": ["port"]}, *points, tags={"interface": "{port}"})
