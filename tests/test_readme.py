@@ -109,8 +109,9 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
-def test_the_readme_shows_the_wall() -> None:
-    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+@pytest.mark.parametrize("name", ["wall", "fabric"])
+def test_the_readme_shows_the_screens(name: str) -> None:
+    (picture,) = re.findall(rf"!\[[^]]+\]\((docs/images/{name}-[^)]+)\)", README)
     head = (ROOT / picture).read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
