@@ -91,6 +91,10 @@ def run(*arguments: object, seconds: float = 60.0, cwd: Path = ROOT, **variables
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
+def _heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(
     *arguments: object,
@@ -112,6 +116,8 @@ def started(
             cwd=cwd,
             env=environment(**variables),
             start_new_session=own_group,
+            # A shell that starts us in its background has us, and whom we start, ignore Ctrl-C; a terminal does not.
+            preexec_fn=_heed_ctrl_c if own_group else None,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
