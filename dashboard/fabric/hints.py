@@ -15,11 +15,11 @@ from dashboard.recent import Names, Recent
 _NAMED = 3
 _ECN = {
     "gnmi": "no ECN counters: enable FLEX_COUNTER_TABLE|WRED_ECN_QUEUE",
-    "snmp": "no ECN counters over SNMP: add a gnmi:// target",
+    "snmp": "no ECN counters over SNMP: poll it by gNMI instead",
 }
 _PAUSE = {
     "gnmi": "no pause time: start the PFC watchdog (pfcwd start)",
-    "snmp": "no pause time over SNMP, only the bound that frames give: add a gnmi:// target",
+    "snmp": "no pause time over SNMP, only the bound that frames give: poll it by gNMI instead",
 }
 #: clocks of switch and collector may differ by so much. Units: s
 _SKEW_SECONDS = 2.0

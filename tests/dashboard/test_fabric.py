@@ -305,8 +305,8 @@ def test_what_snmp_cannot_tell_needs_gnmi(leaf: Leaf) -> None:
         leaf.put("pfc", {"interface": "Ethernet0", "priority": "3"}, {"rx_frames_total": 1.0 * (at + 200)}, at)
     made = view(leaf)
     assert made.hints == (
-        "leaf-1: no ECN counters over SNMP: add a gnmi:// target",
-        "leaf-1: no pause time over SNMP, only the bound that frames give: add a gnmi:// target",
+        "leaf-1: no ECN counters over SNMP: poll it by gNMI instead",
+        "leaf-1: no pause time over SNMP, only the bound that frames give: poll it by gNMI instead",
         "leaf-1: ports without 64-bit octet counters: their traffic is not known",
     )
     row = port(made, "Ethernet8")
