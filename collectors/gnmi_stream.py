@@ -47,10 +47,15 @@ class Reader:
         """Open the subscription on a connection of its own and read until it ends."""
         self._task = asyncio.create_task(self._run())
 
-    async def ended(self) -> None:
-        """Wait for the end."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+    async def wait(self, event: asyncio.Event, timeout_s: float | None = None) -> bool:
+        """Wait for the event or the end, no longer than `timeout_s`; return whether the reading has ended."""
+        waiting = asyncio.ensure_future(event.wait())
+        reading = {self._task} if self._task is not None else set()
+        try:
+            await asyncio.wait({waiting, *reading}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        return self._task is None or self._task.done()
 
     async def aclose(self) -> None:
         """Cancel the subscription and close its connection."""
@@ -136,13 +141,7 @@ class Sampler:
 
     async def fetch(self, wait_s: float) -> Round:
         """Return what came since the last fetch, one value per path; wait at most `wait_s` for paths that lack one."""
-        ended = asyncio.ensure_future(self._reader.ended())
-        fresh = asyncio.ensure_future(self._fresh.wait())
-        try:
-            await asyncio.wait((ended, fresh), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (ended, fresh):
-                task.cancel()
+        await self._reader.wait(self._fresh, wait_s)
         if self.error is not None:
             raise self.error
         found = Round(self.paths, list(self._unfetched.values()))
@@ -206,17 +205,11 @@ class Changes:
         Raises:
             CollectError: why the stream ended, when all changes are fetched.
         """
-        ended = asyncio.ensure_future(self._reader.ended())
-        arrived = asyncio.ensure_future(self._arrived.wait())
-        try:
-            await asyncio.wait((ended, arrived), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (ended, arrived):
-                task.cancel()
-        found = list(self._waiting)
+        ended = await self._reader.wait(self._arrived)
+        found, arrived = list(self._waiting), self._arrived.is_set()
         self._waiting.clear()
         self._arrived.clear()
-        if not found and ended.done() and not ended.cancelled():
+        if ended and not arrived:
             raise self.error or DeviceRefusedError(f"{self._client.where}: {self.path}: reading ended")
         return found
 

@@ -4,12 +4,12 @@ An address that the device never answered is told once and asked again only each
 is asked for ever, and counted as missing where it does not come.
 """
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from collectors.decode import Batch
+from collectors.poller import slot_ns
 from collectors.profile import PointSpec, Poll
 from collectors.series import Variables
 from collectors.snmp_plan import Plan
@@ -38,7 +38,7 @@ class Schedule:
     def __init__(self, poll: Poll, name: str) -> None:
         self._medium_ns = parse_duration(poll.medium) // timedelta(microseconds=1) * 1000
         self._slow_ns = parse_duration(poll.slow) // timedelta(microseconds=1) * 1000
-        self._spread = zlib.crc32(name.encode()) / 2**32
+        self._name = name
         self._medium_at_ns: int | None = None
         self._slow_at_ns: int | None = None
 
@@ -51,18 +51,13 @@ class Schedule:
     def done(self, due: Due, time_ns: int) -> None:
         """Note that a poll brought what was due."""
         if due.medium:
-            self._medium_at_ns = self._slot(time_ns, self._medium_ns)
+            self._medium_at_ns = slot_ns(self._name, self._medium_ns, time_ns)
         if due.slow:
-            self._slow_at_ns = self._slot(time_ns, self._slow_ns)
+            self._slow_at_ns = slot_ns(self._name, self._slow_ns, time_ns)
 
     def reset(self) -> None:
         """Make everything due with the next poll."""
         self._medium_at_ns = self._slow_at_ns = None
-
-    def _slot(self, time_ns: int, period_ns: int) -> int:
-        """Return the instant of the grid at or before `time_ns`."""
-        phase = int(self._spread * period_ns)
-        return (time_ns - phase) // period_ns * period_ns + phase
 
 
 class Answers:

@@ -9,6 +9,16 @@ from storage.point import Point
 Fields = Mapping[str, float | int | str]
 
 
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class Plant:
     """Two racks of two hosts of two GPUs, a shelf per rack, a network rack with a PDU, a CDU, a facility meter.

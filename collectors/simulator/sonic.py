@@ -82,10 +82,6 @@ class Leaf:
         """Return a counter of `state.switches` for one port at `now` (epoch seconds)."""
         return int(getattr(self.factory.state.switches, name).at(now, (self.index, port)))
 
-    def pause_seconds(self, port: int, now: float) -> float:
-        """Return how long the port's peer told it to pause the lossless class, at `now` (epoch seconds). Units: s."""
-        return float(self.factory.state.switches.pfc_rx_pause_seconds.at(now, (self.index, port)))
-
     def uptime_seconds(self, now: float) -> float:
         """Return the time since the switch booted. Units: s."""
         return max(0.0, now - float(self.factory.state.switches.boot_time[self.index]))

@@ -138,7 +138,6 @@ def look(
     Raises:
         StoreError: the store does not answer; `old` stays good for the next try.
     """
-
     if old is not None and old.without != without:
         old = None
 
@@ -152,9 +151,7 @@ def look(
     pfc = grow(PFC, old.pfc if old else None)
     due = old is None or now - old.queue_time >= QUEUE_EVERY
     queues = grow(QUEUE, old.queues if old else None) if old is None or due else old.queues
-    flaps, down = ports.samples("flaps_total"), _links_up(ports)
-    broken, caught = ports.samples("fec_uncorrected_total"), pfc.samples("watchdog_detected_total")
-    none = no_hour(now)
+    flaps, polled_flaps, uncorrected, storms = _hours(ports, pfc, old, now)
     changed = old.changed if old and len(old.ports.keys) == len(ports.keys) else now
     # What neighbours a port has is told a little after it is first seen.
     soon = _SOON if now - changed < _YOUNG else 0.0
@@ -167,16 +164,27 @@ def look(
         held={name: hold(old.held[name] if old else None, ports.keys, ports.samples(name)) for name in HELD},
         counters=hold(old.counters if old else None, ports.keys, ports.any_of("rx_bytes_total", "tx_bytes_total")),
         presence=hold(old.presence if old else None, ports.keys, ports.presence()),
-        flaps=count_events(old.flaps if old else none, ports.keys, flaps, growths(flaps), now),
-        polled_flaps=count_events(
-            old.polled_flaps if old else none, ports.keys, down, falls(down).astype(np.float64), now
-        ),
-        uncorrected=count_events(old.uncorrected if old else none, ports.keys, broken, growths(broken), now),
-        storms=count_events(old.storms if old else none, pfc.keys, caught, growths(caught), now),
+        flaps=flaps,
+        polled_flaps=polled_flaps,
+        uncorrected=uncorrected,
+        storms=storms,
         optics=_optics(store, old.optics if old else Optics(), now, real=real),
         links=_links(store, old.links if old else Links(), now, real=real, every=soon or LINKS_EVERY),
         without=without,
         changed=changed,
+    )
+
+
+def _hours(ports: Recent, pfc: Recent, old: Seen | None, now: float) -> tuple[Hour, Hour, Hour, Hour]:
+    """Return the hour's flaps as the switch counts them and as polls saw them, lost codewords, storms."""
+    none = no_hour(now)
+    flaps, down = ports.samples("flaps_total"), _links_up(ports)
+    broken, caught = ports.samples("fec_uncorrected_total"), pfc.samples("watchdog_detected_total")
+    return (
+        count_events(old.flaps if old else none, ports.keys, flaps, growths(flaps), now),
+        count_events(old.polled_flaps if old else none, ports.keys, down, falls(down).astype(np.float64), now),
+        count_events(old.uncorrected if old else none, ports.keys, broken, growths(broken), now),
+        count_events(old.storms if old else none, pfc.keys, caught, growths(caught), now),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.facility import GAUGE_AGE, MAINTENANCE, SENSOR_FAULT, stamps
+from dashboard.facility import GAUGE_AGE, SENSOR_FAULT, stamps
 from dashboard.kpis.fabric import switch_watts
 from dashboard.recent import accepted
 from dashboard.site import natural
@@ -318,8 +318,3 @@ def _watts(rows: pd.DataFrame) -> tuple[float | None, str]:
 
     parts = known[(known["circuit"] != "total") & (known["side"] == "output")]["active_watts"]
     return switch_watts(total("input"), total("output"), parts.to_numpy(dtype=np.float64))
-
-
-def is_resting(switch: SwitchNow) -> bool:
-    """Return whether its operator released it."""
-    return switch.state == _ENDED[MAINTENANCE]

@@ -8,8 +8,6 @@ import numpy as np
 from dashboard.kpis.windows import Bools, Floats, Ints
 
 _MILLIWATT = 1e-3
-#: lanes of one module that differ by more have a dirty or broken fibre among them. Units: dB
-SPREAD_DB = 3.0
 
 
 def dbm(watts: Floats) -> Floats:

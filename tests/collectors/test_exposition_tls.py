@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,26 +9,13 @@ from threading import Thread
 
 import pytest
 from aiohttp import web
+from certificates import make_certificate
 from pages import Handler, one, page, poll, serve, target
-from services import program
 
 from collectors import exposition
 from collectors.collector import AuthenticationError, CollectError, DeviceRefusedError, ProtocolError
 from collectors.profile import load_profile
 from storage.config import Secret
-
-
-def make_certificate(folder: Path, name: str, *, names: str = "", signer: str = "") -> None:
-    """Make `name.pem` and `name.key`: an authority of its own, or signed by the authority `signer`."""
-    command: list[str | Path] = [program("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
-    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={name}"]
-    command += ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
-    if signer:
-        command += ["-CA", folder / f"{signer}.pem", "-CAkey", folder / f"{signer}.key"]
-        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    if names:
-        command += ["-addext", f"subjectAltName={names}"]
-    subprocess.run(command, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

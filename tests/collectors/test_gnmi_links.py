@@ -1,6 +1,6 @@
 """Links that change reach the store between polls, with the tags that polls give them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,14 +14,6 @@ from storage.point import Point
 
 UP, DOWN = {"admin_status": "up", "oper_status": "up"}, {"admin_status": "up", "oper_status": "down"}
 PORTS = Ports({"etp1": "Ethernet0"}, {"Ethernet0": "etp1"})
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    made = Site()
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def listening(site: Site, **options: str) -> tuple[GnmiCollector, list[Point]]:

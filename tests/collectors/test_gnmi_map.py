@@ -14,14 +14,6 @@ PORTS = Ports({"etp1": "Ethernet0", "etp2": "Ethernet8"}, {"Ethernet0": "etp1", 
 
 
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    made = Site()
-    await made.open()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
 async def opened(site: Site) -> AsyncIterator[GnmiCollector]:
     made = site.collector(profile=small_profile())
     yield made

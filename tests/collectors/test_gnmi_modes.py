@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from gnmi_site import START, Site, every, json_value, of, serve, small_profile, until
-from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
+from gnmi_site import START, Site, every, json_value, of, small_profile, until
+from pygnmi.spec.v080 import gnmi_pb2
 
 from collectors.collector import AuthenticationError, DeviceRefusedError, DeviceTimeoutError, ProtocolError
 from collectors.gnmi import GnmiCollector
@@ -15,19 +15,10 @@ from collectors.gnmi_answers import read_notifications
 from collectors.gnmi_client import GnmiClient, GnmiStream
 from collectors.gnmi_rows import parse_leaf
 from collectors.gnmi_source import Source, rest_s
-from collectors.gnmi_stream import CHANGES_KEPT, Changes, Sampler
 from collectors.poller import Poller
 from collectors.profile import Group, Library, PointSpec
 
 Mode = gnmi_pb2.SubscriptionList.Mode
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    made = Site()
-    await made.open()
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -50,9 +41,6 @@ def poller_of(site: Site) -> Poller:
     made = Poller(site.target(), Library(), lambda: site.seconds)
     made._collector = site.collector()
     return made
-
-
-# --- POLL
 
 
 async def test_streams_of_three_databases_go_on_side_by_side_each_on_its_own_connection(
@@ -229,9 +217,6 @@ async def test_second_subscribe_on_a_connection_would_end_the_first_so_each_has_
     await asyncio.gather(*(stream.aclose() for stream in streams))
 
 
-# --- paths
-
-
 def with_strange_paths() -> Any:
     profile = small_profile()
     stray = Group(
@@ -269,9 +254,6 @@ async def test_device_that_has_nothing_of_the_profile_fails(site: Site) -> None:
         with pytest.raises(ProtocolError, match=r"Invalid target NO_DB.* it has nothing of profile 'small'"):
             await site.poll(opened)
     await opened.aclose()
-
-
-# --- other modes
 
 
 async def test_device_that_refuses_poll_is_asked_by_get_until_sample_is_proven(site: Site) -> None:
@@ -358,9 +340,6 @@ async def test_target_defined_is_never_sent(site: Site) -> None:
     assert gnmi_pb2.TARGET_DEFINED not in streamed
 
 
-# --- rests
-
-
 async def test_device_at_capacity_is_left_alone_for_a_minute(site: Site, opened: GnmiCollector) -> None:
     await site.poll(opened)
     site.quirks.at_capacity = True
@@ -406,86 +385,6 @@ async def test_rests_double_to_a_minute_and_differ_by_name() -> None:
     assert 300 <= rest_s("leaf-1", 1, 300.0) <= 375
 
 
-# --- a reader that waits
-
-
-async def test_sampled_values_are_read_while_nobody_fetches_them_and_the_newest_counts(site: Site) -> None:
-    sampler = Sampler(GnmiClient(site.target()), "COUNTERS_DB", ("COUNTERS/Ethernet*",), 1.0)
-    sampler.start()
-    before = int(site.factory.state.switches.rx_bytes.at(site.now, (1, 0)))
-    await until(lambda: sampler.dropped >= 1)
-    site.pass_time(60)
-    told = site.service.answered
-    await until(lambda: sampler.dropped >= 2 and site.service.answered > told)
-    answers, _ = (await sampler.fetch(5.0)).read()
-    newest = int(answers["COUNTERS/Ethernet*"]["etp1"]["SAI_PORT_STAT_IF_IN_OCTETS"])
-    assert newest == int(site.factory.state.switches.rx_bytes.at(site.now, (1, 0))) > before
-    await sampler.aclose()
-
-
-class Flood(gnmi_pb2_grpc.gNMIServicer):
-    """A server with more changes at once than anybody keeps."""
-
-    sent = 0
-
-    async def Subscribe(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        await anext(requests)
-        path = gnmi_pb2.Path(elem=[gnmi_pb2.PathElem(name="PORT_TABLE")])
-        for self.sent in range(1, CHANGES_KEPT + 501):
-            update = gnmi_pb2.Update(path=path, val=json_value(f'{{"Ethernet0": {{"number": "{self.sent}"}}}}'))
-            yield gnmi_pb2.SubscribeResponse(update=gnmi_pb2.Notification(update=[update]))
-        yield gnmi_pb2.SubscribeResponse(sync_response=True)
-        await asyncio.Event().wait()
-
-
-async def test_changes_that_nobody_takes_are_bounded_and_the_oldest_go_first() -> None:
-    flood = Flood()
-    server, port = await serve(flood)
-    site = Site(port=port)
-    changes = Changes(GnmiClient(site.target()), "APPL_DB", "PORT_TABLE")
-    changes.start()
-    await until(lambda: changes.synced)
-    assert flood.sent == CHANGES_KEPT + 500
-    assert changes.dropped == 500
-    found = [read_notifications([one], ("PORT_TABLE",))[0]["PORT_TABLE"] for one in await changes.fetch()]
-    assert [one["Ethernet0"]["number"] for one in (found[0], found[-1])] == ["501", str(CHANGES_KEPT + 500)]
-    assert len(found) == CHANGES_KEPT
-    await changes.aclose()
-    await server.stop(None)
-
-
-class Slow(gnmi_pb2_grpc.gNMIServicer):
-    """A server that says only later that the table, which it has sent, is complete."""
-
-    def __init__(self) -> None:
-        self.complete = asyncio.Event()
-
-    async def Subscribe(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        await anext(requests)
-        update = gnmi_pb2.Update(path=gnmi_pb2.Path(elem=[gnmi_pb2.PathElem(name="PORT_TABLE")]), val=json_value("{}"))
-        yield gnmi_pb2.SubscribeResponse(update=gnmi_pb2.Notification(update=[update]))
-        await self.complete.wait()
-        yield gnmi_pb2.SubscribeResponse(sync_response=True)
-
-
-async def test_word_that_the_table_is_complete_is_heard_without_another_change() -> None:
-    slow = Slow()
-    server, port = await serve(slow)
-    changes = Changes(GnmiClient(Site(port=port).target()), "APPL_DB", "PORT_TABLE")
-    changes.start()
-    assert (len(await changes.fetch()), changes.synced) == (1, False)
-    slow.complete.set()
-    assert await changes.fetch() == []
-    assert changes.synced
-    with pytest.raises(DeviceRefusedError, match="ended by the device"):
-        await changes.fetch()
-    await changes.aclose()
-    await server.stop(None)
-
-
-# --- clocks
-
-
 async def test_clock_of_the_switch_is_compared_by_the_middle_of_request_and_answer(site: Site) -> None:
     opened = site.collector(profile=small_profile())
     skew = of((await site.poll(opened)).points, "switch").fields["clock_skew_seconds"]
@@ -501,9 +400,6 @@ async def test_clock_of_the_switch_is_compared_by_the_middle_of_request_and_answ
     assert "clock_skew_seconds" not in of(result.points, "switch").fields
     assert result.missing == ()
     await opened.aclose()
-
-
-# --- tokens
 
 
 async def test_token_goes_along_as_sonic_wants_it(site: Site) -> None:

@@ -1,21 +1,11 @@
 """What `examine` says of a switch: what it offers, what is missing, and which setting enables it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from gnmi_site import Site
 
 from collectors import gnmi
 from collectors.collector import DeviceRefusedError
 from collectors.profile import load_profile
-
-
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    made = Site()
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def examined(site: Site) -> list[str]:

@@ -8,21 +8,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from leaf import Leaf
-from plant import Plant
+from plant import Clock, Plant
 
 from dashboard import api
 from dashboard.live import Live
 from dashboard.settings import DashboardSettings
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
