@@ -4,8 +4,8 @@ Columns: kind, id, parent, relation, and where they say something model, scope, 
 rated_flow_liters_per_second. An id has one kind and one line for each thing that it hangs on:
 
 - `contains`: parent is where it stands: site, row, rack, host. Everything but the site has at most one such line.
-- `cools`: parent is the CDU of a rack.
-- `feeds`: parent is the meter, PDU or shelf that powers it.
+- `cools`: parent is the CDU or the loop of a rack, or the CDU of a loop.
+- `feeds`: parent is the meter, feed (A or B), PDU or shelf that powers it. A feed's own meter has the feed's name.
 - `uplinks`: parent is the switch that a host (or a switch) is connected to.
 
 `expected_count` is the number of parts in it: GPUs of a host, supplies of a shelf. Lines that begin with # are notes.
@@ -29,7 +29,7 @@ NUMBERS = ("expected_count", "rated_watts", "rated_flow_liters_per_second")
 SCOPES = ("node", "rack", "it", "facility")
 _NEEDED = ("kind", "id", "parent", "relation")
 
-_FED = ("row", "rack", "host", "shelf", "pdu", "cdu", "switch", "meter")
+_FED = ("row", "rack", "host", "shelf", "pdu", "cdu", "switch", "meter", "feed")
 #: relation -> kind -> kinds that its parent may have
 _PARENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "contains": {
@@ -43,9 +43,11 @@ _PARENTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "switch": ("rack", "row", "site"),
         "cdu": ("rack", "row", "site"),
         "meter": ("rack", "row", "site"),
+        "feed": ("row", "site"),
+        "loop": ("row", "site"),
     },
-    "cools": {"rack": ("cdu",), "host": ("cdu",)},
-    "feeds": dict.fromkeys(_FED, ("meter", "pdu", "shelf")),
+    "cools": {"rack": ("cdu", "loop"), "host": ("cdu", "loop"), "loop": ("cdu",)},
+    "feeds": dict.fromkeys(_FED, ("meter", "feed", "pdu", "shelf")),
     "uplinks": {"host": ("switch",), "switch": ("switch",)},
 }
 KINDS = tuple(_PARENTS["contains"])

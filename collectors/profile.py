@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -54,8 +54,13 @@ class PointSpec(_Strict):
     factor_from: str = ""
     #: lowest and highest raw value that this reading is for; others belong to another reading of the same address
     applies: tuple[float | None, float | None] = (None, None)
-    #: bits of a counter that wraps before 64: it goes on where it wrapped, and is told apart from one that was reset
-    wrap: Literal[32] | None = None
+    #: row variable -> its value -> factor of the raw value: {amperes: {0: 1, 1: 0.1}} for a device-wide setting
+    scale_if: Mapping[str, Mapping[Raw, float]] = Field(default_factory=dict)
+    #: row variable -> its value -> unit after scaling, in place of `unit`: {degrees: {0: C, 1: F}}
+    unit_if: Mapping[str, Mapping[Raw, str]] = Field(default_factory=dict)
+    #: bits (32) of a counter that wraps before 64, or the raw value at which it begins anew (9999001): it goes on where
+    #: it wrapped, and is told apart from one that was reset
+    wrap: Annotated[int, Field(ge=16)] | None = None
     #: plausible range in `unit`, after scaling
     min: float | None = None
     max: float | None = None
@@ -90,11 +95,25 @@ class Derived(_Strict):
     difference: tuple[str, str, str] | None = None
     #: median of a field over the rows whose tags match: [power.voltage_volts, {circuit: "psu-*", side: output}]
     median: tuple[str, Mapping[str, str]] | None = None
+    #: largest deviation from the mean, over the mean, of a field over the rows whose tags match
+    imbalance: tuple[str, Mapping[str, str]] | None = None
+    #: quotient of a field over two rows: [power.active_watts, {circuit: total, side: output}, {circuit: total,
+    #: side: input}]
+    quotient: tuple[str, Mapping[str, str], Mapping[str, str]] | None = None
+    #: supply of one loop above that of another, in kelvins: [tcs, fws]
+    approach: tuple[str, str] | None = None
+    #: supply of each selected loop above the dew point of the air, told or computed from temperature and humidity
+    dew_margin: Literal[True] | None = None
+    #: dew point of the air at each point that has temperature and humidity
+    dew_point: Literal[True] | None = None
+    #: voltage difference of two poles over their sum: [positive, negative]
+    poles: tuple[str, str] | None = None
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Derived":
-        if sum(rule is not None for rule in (self.sum, self.heat, self.difference, self.median)) != 1:
-            raise ValueError("a derived value has exactly one of sum, heat, difference, median")
+        rules = type(self).model_fields.keys() - {"to", "tags"}
+        if sum(getattr(self, rule) is not None for rule in rules) != 1:
+            raise ValueError(f"a derived value has exactly one of {', '.join(sorted(rules))}")
         return self
 
 

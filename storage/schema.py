@@ -261,10 +261,14 @@ frequency_hertz                 gauge   40..70      mains frequency
 power_factor_ratio              gauge   -1..1       active over apparent power
 energy_joules_total             counter 0..         energy as the device counts it
 integrated_joules_total         counter 0..         energy as we integrate it from active power
+integrated_gap_seconds_total    counter 0..         time within which active power was not known: integrated_joules_total lacks its energy
+counter_deviation_ratio         gauge   -1..2       the device's own energy over ours minus 1, over the last day or since an hour at least
 load_ratio                      gauge   0..2        load over rating
 rated_watts                     gauge   0..1e9      rated power
 rated_amperes                   gauge   0..50000    rated current
 efficiency_ratio                gauge   0..1        output over input power
+imbalance_ratio                 gauge   0..2        largest deviation of a phase current from their mean, over that mean
+total_harmonic_ratio            gauge   0..2        total harmonic distortion of the current
 state                           state   0=normal,1=warning,2=critical,3=off  health as the device judges it
 
 = bus: pole: High voltage DC bus or 48 V bus bar; pole: positive, negative, total
@@ -276,6 +280,9 @@ current_amperes                 gauge   -50000..50000  current
 power_watts                     gauge   -1e8..1e8   power
 insulation_ohms                 gauge   0..1e12     insulation resistance to earth
 share_error_ratio               gauge   -1..1       deviation from an even share of the load
+imbalance_ratio                 gauge   0..1        difference of the poles' voltages to earth over their sum
+set_point_volts                 gauge   0..2000     voltage that the shelf holds
+ground_fault                    state   0=clear,1=active  the device sees a connection to earth
 
 = battery: unit: Battery or capacitor backup
 charge_ratio                    gauge   0..1        state of charge
@@ -318,10 +325,16 @@ speed_ratio                     gauge   0..1.2      speed over rated speed
 speed_rpm                       gauge   0..100000   speed
 state                           state   0=normal,1=warning,2=critical,3=off  health as the device judges it
 
+= check: rule subject: What was found implausible among a device's own readings; rule: apparent, product, efficiency, sum, order, heat, stuck; subject: the row it speaks of
+failed                          state   0=holds,1=failed  the readings contradict each other: they are withheld
+deviation_ratio                 gauge   -2..2       how far apart they are, relative; larger ones are cut at 2
+failures_total                  counter 0..         polls in which it failed
+text                            text    -           what contradicts what, with numbers
+
 = alarm_bits: bit: Alarm words of a device, one row per bit
 active                          state   0=clear,1=active  the device raises it
 
-= inventory: kind id parent relation model scope interface: What belongs to the site; kind: site, row, rack, host, shelf, pdu, cdu, switch, meter, engine, link; relation: contains, feeds, cools, uplinks, links; interface: the parent's port of a link
+= inventory: kind id parent relation model scope interface: What belongs to the site; kind: site, row, rack, host, shelf, pdu, cdu, loop, feed, switch, meter, engine, link; relation: contains, feeds, cools, uplinks, links; interface: the parent's port of a link
 present                         state   0=removed,1=present  the relation holds
 expected_count                  gauge   0..1e6      parts expected in it: GPUs of a host
 rated_watts                     gauge   0..1e9      rated power

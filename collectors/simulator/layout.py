@@ -91,12 +91,17 @@ class Rack:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """An ORv3 HPR power shelf: Modbus units behind one shelf controller."""
+    """A power shelf: an ORv3 HPR one (50 V, Modbus units behind one shelf controller), or an HVDC one.
+
+    Supplies with an even place hang on feed A, those with an odd one on feed B.
+    """
 
     name: str  # shelf-a01
     rack: str
     units: tuple[int, ...]  # Modbus unit ids of its power supplies
     psu_rated_watts: float
+    #: 50 V bus bar; 800 V between two wires; +400 V and -400 V to an earthed midpoint
+    bus: Literal["hpr", "hvdc_800", "hvdc_400"] = "hpr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,8 @@ class Meter:
     """A power meter of the building system."""
 
     name: str  # meter-main
-    scope: Literal["facility", "it"]
+    #: "" for the meters of the two feeds, feed-a and feed-b
+    scope: Literal["facility", "it", ""]
     rated_watts: float
 
 

@@ -109,8 +109,13 @@ def _initial_shelves(racks: int, supplies: int, rng: np.random.Generator, start:
         psu_input_watts=np.zeros((racks, supplies)),
         psu_output_watts=np.zeros((racks, supplies)),
         psu_ok=np.ones((racks, supplies), dtype=np.bool_),
+        psu_silent=np.zeros((racks, supplies), dtype=np.bool_),
         input_volts=277.0,
         bus_volts=np.full(racks, 50.2),
+        positive_volts=np.full(racks, np.nan),
+        negative_volts=np.full(racks, np.nan),
+        ripple_volts=np.full(racks, 0.12),
+        insulation_ohms=np.full((racks, 2), 5e6),
         inlet_celsius=np.full(racks, 26.0),
         energy_joules=_counters(rng, (racks,), 1e10, start),
     )

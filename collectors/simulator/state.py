@@ -127,8 +127,18 @@ class Shelves:
     psu_input_watts: Floats
     psu_output_watts: Floats
     psu_ok: Bools
+    #: does not answer on its bus, and works
+    psu_silent: Bools
     input_volts: float
+    #: of the whole bus: 50 V, or 800 V from pole to pole
     bus_volts: Floats
+    #: to the midpoint; negative for the negative pole; of an HVDC shelf alone, else NaN
+    positive_volts: Floats
+    negative_volts: Floats
+    #: peak to peak
+    ripple_volts: Floats
+    #: of each pole to earth, shelf x 2 (positive, negative)
+    insulation_ohms: Floats
     inlet_celsius: Floats
     energy_joules: Counters
 

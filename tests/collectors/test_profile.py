@@ -92,7 +92,7 @@ BROKEN = {
     "other name": (point(VALVE).replace("profile: x", "profile: y"), 1, "profile", "'y' is not the file's name", "x"),
     "no rule": (
         point(VALVE) + "derived:\n  - {to: coolant.heat_watts}\n", 10, "derived[0]",
-        "exactly one of sum, heat, difference", "",
+        "exactly one of approach, dew_margin", "",
     ),
     "heat of something else": (
         point(VALVE) + "derived:\n  - {to: power.active_watts, heat: water}\n", 10, "derived[0].to",
