@@ -33,6 +33,7 @@ def rows(out: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.live
 @pytest.mark.timeout(240)
 def test_every_promised_number_is_within_one_percent_of_the_truth(tmp_path: Path) -> None:
     answer = run("demo", "--check", "--gpus", 64, "--seconds", 45, seconds=200, TMPDIR=str(tmp_path))
@@ -53,6 +54,7 @@ def test_every_promised_number_is_within_one_percent_of_the_truth(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.live
 @pytest.mark.timeout(420)
 def test_restarts_a_scale_down_and_resets_leave_the_totals_exact(tmp_path: Path) -> None:
     answer = run("demo", "--check", "--gpus", 64, "--faults", "gpu", seconds=400, TMPDIR=str(tmp_path), COLUMNS="120")

@@ -11,7 +11,7 @@ import pytest
 from command import started
 from services import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(300)]
 
 #: fault of the simulator -> rule and object of the alarm that an operator is to see
 EXPECTED = {
