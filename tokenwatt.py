@@ -9,8 +9,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -21,25 +21,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
-from rich.markup import escape
 
-from collectors import local
-from collectors.address import add_options, parse_options, parse_target_url
-from collectors.collector import CollectError, PollResult, Target, UnknownDeviceError
+from collectors import local, profile_cli
+from collectors.collector import CollectError, Target, UnknownDeviceError
 from collectors.discovery import build_lists
 from collectors.logs import quiet
 from collectors.poller import place
 from collectors.preflight import check_targets, load_files
-from collectors.probe import examine, find_profile, missing, not_given, target_of
-from collectors.probe import probe as ask_once
+from collectors.probe import ask, examine, find_target
 from collectors.process import Pollers, SimulatorError, simulator
-from collectors.profile import Library, Profile
+from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
-from collectors.terminal import PRINTERS, print_found, print_offer, print_proof
+from collectors.terminal import PRINTERS, complain, print_found, print_offer, print_proof
 from collectors.traps_port import open_port
 from dashboard.settings import DashboardSettings
-from storage.config import ConfigError, InvalidValueError, load_yaml, suggest
+from storage.config import ConfigError, InvalidValueError, load_yaml
 from storage.point import Point
 from storage.settings import StorageSettings, open_store
 from storage.store import Store, StoreError
@@ -72,19 +69,17 @@ Script = Annotated[
     ),
 ]
 
-#: section `storage:` that `simulate` writes; a server's address and token come from the environment of who reads it
-_STORES: dict[str, dict[str, Any]] = {
-    "duckdb": {"engine": "duckdb", "path": "tokenwatt.duckdb"},
-    "influxdb": {
-        "engine": "influxdb",
-        "influxdb": {
-            "url": "${INFLUX_URL}",
-            "token": "${INFLUX_TOKEN}",
-            "org": "${INFLUX_ORG}",
-            "bucket": "${INFLUX_BUCKET}",
-        },
-    },
-}
+
+def _multiple_of_eight(gpus: int) -> int:
+    if gpus % 8:
+        raise typer.BadParameter(f"{gpus} is no multiple of 8")
+    return gpus
+
+
+_SIZE_HELP = "size of the site, a multiple of 8"
+Gpus = Annotated[int, typer.Option(min=8, max=10_240, help=_SIZE_HELP, callback=_multiple_of_eight)]
+Seed = Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")]
+Speed = Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")]
 
 
 class Site(BaseModel):
@@ -96,6 +91,15 @@ class Site(BaseModel):
     collectors: CollectorsSettings
     dashboard: DashboardSettings = DashboardSettings()
     allow_plaintext_secrets: bool = False
+
+
+def _play(recording: Mapping[str, Any], folder: Path, port: int = 0) -> AbstractAsyncContextManager[str]:
+    from collectors.simulator.replay import play
+
+    return play(recording, folder, port)
+
+
+app.add_typer(profile_cli.make_app(_play), name="profile")
 
 
 def main() -> None:
@@ -116,8 +120,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _complain(what: object, word: str = "[red]error[/]") -> None:
-    err.print(f"{word} {escape(str(what))}", highlight=False, soft_wrap=True)
+_complain = partial(complain, err)
 
 
 @app.command()
@@ -161,7 +164,7 @@ def probe(
     """
     target, fleet = _probe_target(device, config, profile, option or ())
     try:
-        result, spoken = asyncio.run(_probe(target, fleet.library, timeout))
+        result, spoken = asyncio.run(ask(target, fleet.library, timeout, _complain))
     except UnknownDeviceError as error:
         # It answers, so the probe has not failed; but nothing is guessed.
         _complain(f"server=unknown {error}", "[yellow]warning[/]")
@@ -182,9 +185,9 @@ def simulate(
     directory: Annotated[
         Path, typer.Option("--dir", help="where site.yaml, inventory.csv and control.json are written")
     ],
-    gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")] = 1,
-    speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
+    gpus: Gpus = 64,
+    seed: Seed = 1,
+    speed: Speed = 1.0,
     faults: Script = None,
     storage: Annotated[Literal["duckdb", "influxdb"], typer.Option(help="the store that site.yaml names")] = "duckdb",
     child: Annotated[bool, typer.Option("--child", hidden=True, help="stop when standard input ends")] = False,
@@ -195,11 +198,11 @@ def simulate(
     """
     from collectors.simulator.faults import ScriptError, find_script
     from collectors.simulator.site import simulate as play
+    from collectors.simulator.stores import STORES
 
-    _multiple_of_eight(gpus)
     try:
         script = find_script(faults) if faults else None
-        asyncio.run(play(directory, gpus, seed, speed, script, storage=_STORES[storage], child=child))
+        asyncio.run(play(directory, gpus, seed, speed, script, storage=STORES[storage], child=child))
     except ScriptError as error:
         for mistake in str(error).splitlines():
             _complain(mistake)
@@ -269,11 +272,11 @@ def serve(
 
 @app.command()
 def demo(
-    gpus: Annotated[int, typer.Option(min=8, max=10_240, help="size of the site, a multiple of 8")] = 64,
+    gpus: Gpus = 64,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="port to listen on; 0 picks one")] = 8060,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same site and the same load")] = 1,
-    speed: Annotated[float, typer.Option(min=0.1, help="how fast load curves and scripted faults run")] = 1.0,
+    seed: Seed = 1,
+    speed: Speed = 1.0,
     faults: Script = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", file_okay=False, help="keep the site and its data in DIR")
@@ -287,7 +290,6 @@ def demo(
 
     Examples: `tokenwatt demo` · `tokenwatt demo --gpus 1024` · `tokenwatt demo --check --gpus 64 --seconds 45`
     """
-    _multiple_of_eight(gpus)
     with ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokenwatt-")))
         options = ["--gpus", str(gpus), "--seed", str(seed), "--speed", str(speed)]
@@ -346,11 +348,6 @@ def _site_file(config: Path | None, look: Sequence[str], library: Path | None, *
         if save:
             out.print(f"Saved as {path}", highlight=False, markup=False, soft_wrap=True)
         yield path
-
-
-def _multiple_of_eight(gpus: int) -> None:
-    if gpus % 8:
-        raise typer.BadParameter(f"{gpus} is no multiple of 8", param_hint="--gpus")
 
 
 @contextmanager
@@ -454,43 +451,16 @@ def _prove(url: str, directory: Path, seconds: float) -> None:
 
 
 def _probe_target(device: str, config: Path, profile: str | None, options: Sequence[str]) -> tuple[Target, Fleet]:
-    if "://" in device:
-        target = _target_of(device, options)
-        fleet = Fleet((target,), Library())
-    else:
-        _site, fleet = _load(config)
-        found = [target for target in fleet.targets if target.name == device]
-        if not found:
-            hint = suggest(device, (t.name for t in fleet.targets)) or "it has none"
-            raise typer.BadParameter(f"{config} has no target {device!r}: {hint}")
-        if options:
-            raise typer.BadParameter(f"the switches of {device!r} stand in {config}", param_hint="--option")
-        target = found[0]
+    fleet = Fleet((), Library()) if "://" in device else _load(config)[1]
+    try:
+        target = find_target(device, fleet.targets, config, options)
+    except InvalidValueError as error:
+        raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
     target = replace(target, profile=profile or target.profile)
     speaks = fleet.library.profile(target.profile).protocol if target.profile else target.protocol
     if speaks != target.protocol:
         raise typer.BadParameter(f"the profile {target.profile!r} speaks {speaks}, {device!r} {target.protocol}")
     return target, fleet
-
-
-def _target_of(url: str, options: Sequence[str]) -> Target:
-    try:
-        full = add_options(parse_target_url(url), parse_options(options))
-        return replace(target_of(url), address=full.address, options=full.options)
-    except InvalidValueError as error:
-        raise typer.BadParameter(f"{error.reason}: {error.hint}") from error
-
-
-async def _probe(target: Target, library: Library, timeout_s: float) -> tuple[PollResult, Profile | None]:
-    profile = await find_profile(target, library, timeout_s)
-    if profile is not None:
-        _complain(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
-    result = await ask_once(target, profile, timeout_s)
-    if profile is None:
-        return result, None
-    for what in not_given(profile, result):
-        _complain(what, "[dim]not given[/]")
-    return replace(result, missing=missing(profile, result)), profile
 
 
 if __name__ == "__main__":

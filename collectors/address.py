@@ -31,8 +31,24 @@ _OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
         "trap_from": None,
         "priorities": None,
     },
-    "modbus": {"word_order": ("big", "little"), "timeout": None, "retries": None, "max_span": None, "gap": None},
-    "redfish": {"tls": (*_TLS, "insecure")},
+    "modbus": {
+        "word_order": ("big", "little"),
+        "timeout": None,
+        "retries": None,
+        "max_span": None,
+        "gap": None,
+        "pause": None,
+    },
+    # primary_loop: what a CDU with one loop calls primary; level: where leak detectors hang; the others pick rows
+    "redfish": {
+        "tls": (*_TLS, "insecure"),
+        "max_connections": ("1", "2"),
+        "expand": ("auto", "off"),
+        "events": _TLS,
+        "primary_loop": ("fws", "tcs"),
+        "level": ("tray", "switch", "rack", "hall"),
+        **dict.fromkeys(("chassis", "cdu", "pdu", "shelf", "main", "branch", "psu", "outlet", "group", "detector")),
+    },
     "gnmi": {
         "tls": _TLS,
         "ca": None,

@@ -1,17 +1,27 @@
 """From raw answers to points: scale once, refuse what cannot be true, merge by series."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from collectors.collector import PollResult, Target
 from collectors.derived import Gap, Row, derive
 from collectors.profile import Group, PointSpec, Profile, Raw
 from collectors.reading import Reading, RefusedError, compile_readings, implausible
 from collectors.series import Rows, Series, SeriesTemplate, Variables
+from collectors.unwrap import WRAP, Unwrap, modulus
 from storage.point import FieldValue, Point
 from storage.schema import COMMON_TAGS, MEASUREMENTS
 
 _SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrapping:
+    """A counter of this poll that wraps, as the device gave it."""
+
+    reading: Reading
+    variables: Variables
+    raw: int
 
 
 class Batch:
@@ -23,8 +33,14 @@ class Batch:
     win, so that a gateway's profile takes `device` and `rack` from the data. Only tags that the measurement has stay.
     """
 
-    def __init__(self, target: Target, profile: Profile) -> None:
+    def __init__(self, target: Target, profile: Profile, unwrap: Unwrap | None = None) -> None:
+        """`unwrap` keeps the counters of this device from poll to poll: readings with `wrap` go on where they wrapped.
+
+        Without it they are written as they come; SNMP's own counters were unwrapped before.
+        """
         self._profile = profile
+        self._unwrap = unwrap
+        self._wrapping: list[_Wrapping] = []
         # the inventory's host wins: of a host several targets may speak, and only one can have its name
         self._base = {profile.identity: target.name, **target.tags}
         self._readings = profile.readings
@@ -135,6 +151,8 @@ class Batch:
                 value := reading.decode_in(raw, dict(variables)) if reading.by_row else reading.decode(raw)
             ) is not None:
                 self._put(reading.name, reading.series, variables, value)
+                if reading.spec.wrap and self._unwrap is not None and isinstance(raw, int):
+                    self._wrapping.append(_Wrapping(reading, variables, raw))
         except RefusedError as e:
             self._refuse(reading, variables, raw, str(e))
 
@@ -157,11 +175,29 @@ class Batch:
 
     def finish(self, time_ns: int) -> PollResult:
         """Return the points, the profile's derived values included, all stamped `time_ns`."""
+        if self._wrapping and self._unwrap is not None:
+            self._go_on(self._unwrap, time_ns / 1e9)
         for rule in self._profile.derived:
             for found in derive(rule, list(self._rows.values()), self._gaps):
-                self._take(found)
+                if isinstance(found, Gap):
+                    self._gaps.append(found)
+                else:
+                    self._take(found)
         rows = [row for row in self._rows.values() if row.fields]
         return PollResult(tuple(self._points(rows, time_ns)), tuple(self._missing), tuple(self._rejected))
+
+    def _go_on(self, unwrap: Unwrap, now_s: float) -> None:
+        """Put counters that wrapped since the last poll where they would stand had they not."""
+        unwrap.begin(booted=False)
+        for each in self._wrapping:
+            reading, raw, row = each.reading, each.raw, dict(each.variables)
+            series = reading.series.fill(each.variables)
+            key, end = f"{series.key}\0{reading.name}", modulus(reading.spec.wrap or WRAP)
+            written = unwrap.take(key, {"": raw}, {"": end}, now_s)[""]
+            if written != raw:
+                value = reading.decode_in(written, row) if reading.by_row else reading.decode(written)
+                self._row(series).fields[reading.name] = raw if value is None else value
+        unwrap.finish()
 
     def _points(self, rows: Sequence[Row], time_ns: int) -> Sequence[Point]:
         shadowed = self._shadowed
@@ -249,6 +285,7 @@ class Batch:
         for name, value in found.fields.items():
             why = implausible(MEASUREMENTS[measurement].fields[name], value)
             if why:
+                self._gaps.append(Gap(found.series, name))
                 self._reject(f"{measurement}.{name}", found.series, value, why)
             else:
                 self._row(found.series).fields[name] = value

@@ -64,6 +64,7 @@ from collectors.collector import (
     UnknownDeviceError,
 )
 from collectors.decode import Batch
+from collectors.exposition_check import check_profile as check_profile
 from collectors.exposition_http import Client
 from collectors.exposition_match import Match, choose, possible_urls
 from collectors.exposition_rows import Table

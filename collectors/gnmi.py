@@ -35,6 +35,7 @@ from collectors.collector import (
 )
 from collectors.decode import Batch
 from collectors.gnmi_answers import Round
+from collectors.gnmi_check import check_profile as check_profile
 from collectors.gnmi_client import GnmiClient
 from collectors.gnmi_health import MAP_DATABASE, MAP_PATH, PORTS_PATH, Health
 from collectors.gnmi_links import PORT_DATABASE, PORT_TABLE, Fields, LinkWatch, Push

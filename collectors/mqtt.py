@@ -7,65 +7,55 @@ transport:
     subscribe: [...]        topic filters; nothing else is asked for
     metadata: BMS/v1/PUB/Metadata/     prefixes of the two kinds of message; what follows is the topic's tail, equal for
     values: BMS/v1/PUB/Value/          a value and its metadata: objectType/pointType/anything
-    variables: {rack: rackLocationId}  row variables and the metadata keys that fill them; lists are joined by `/`
-    units: {LPM: L/min}     the metadata's `engUnit` -> our unit; another one than the point's refuses the value
+    integrations: BMS/v1/+/Value/      values of points whose metadata names an `integration`, which stands for the +
+    variables: {rack: rackLocationId}  row variables and the metadata keys that fill them, of several the first that is
+                                       there; lists are joined by `/`
+    units: {LPM: L/min}     the metadata's `engUnit` -> our unit
     stale_after: 250s       an older value is missing
     heartbeat: System/HeartbeatTimestampBms    objectType/pointType that must come ...
-    heartbeat_limit: 30s    ... this often, or the poll fails
+    heartbeat_limit: 30s    ... this often, or the poll fails; one with a `scope` speaks for the topics that begin so
+    topology: {PowerMeter: {kind: meter, relation: feeds}}    objectType -> kind of the inventory, meaning of `servesId`
 at:
-    "Rack/RackPower": objectType/pointType. `each` is empty: every tail whose metadata is known is a row.
+    "Rack/RackPower": objectType/pointType.
+each:
+    every tail whose metadata is known is a row of the groups that ask for its point.
+    set: {loop: [{from: area, match: "(?i)^primary", text: fws}]}    further variables, as in SNMP tables
+    where: {loop: [fws, tcs]}          rows that are meant: variables and their patterns
+    units: fixed            another `engUnit` than the point's refuses the value; `any`: it is converted where it fits
 match:
     {topic: "BMS/v1/PUB/#"}: something retained is published under this filter.
 
-A value counts only once its metadata has arrived, and with quality 1. After a lost connection nothing is carried over:
-values come again with the next change, by the contract within 100 s. Options of the target: `tls` off (default), on,
-insecure (no check of the certificate); `ca`, `cert`, `key`: files, for a private authority and for mutual TLS.
+A point with `enum` whose keys are words takes the word that the metadata's `stateText` gives the value, whatever its
+case, blanks and dashes. Where several points ask for one topic, those count that its engUnit or stateText fits.
+
+A value counts only once its metadata has arrived, with quality 1, and if it is no set point. Its age begins with its
+own time stamp where that is within 5 s of our clock, or where the message lay at the broker, else with its arrival.
+After a lost connection nothing is carried over: values come again with the next change, by the contract within 100 s.
+Options of the target: `tls` off (default), on, insecure (no check of the certificate); `ca`, `cert`, `key`: files, for
+a private authority and for mutual TLS.
 
 Source: NVIDIA dsx-exchange bms.yaml and its companion guide; OASIS MQTT 3.1.1.
 """
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import aiomqtt
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, Target
 from collectors.decode import Batch
-from collectors.mqtt_client import Board, Listener, Topics, Value, explain, make_client, point_of
-from collectors.profile import Group, PointSpec, Profile
-from storage.config import ConfigError, InvalidValueError, Problem, parse_duration
+from collectors.mqtt_client import Board, Listener, Topics, explain, make_client
+from collectors.mqtt_profile import Transport, check_profile
+from collectors.mqtt_rows import KEYS, Ready, RefusedValueError, Rows, find_wanted, trusted
+from collectors.mqtt_topology import Topology
+from collectors.profile import Profile
+from storage.config import ConfigError, Problem, parse_duration
+
+__all__ = ["MqttCollector", "check_profile", "identify", "open_collector"]
 
 #: part of the target's time-out that a poll waits for the first connection
 _BUDGET = 0.9
-_GOOD = 1
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-
-
-class _RefusedError(Exception):
-    """The value says nothing; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One point of a group, and the row variables that its tags cannot do without."""
-
-    group: Group
-    spec: PointSpec
-    variables: Sequence[str]
-
-
-def _find_wanted(profile: Profile) -> Mapping[str, Sequence[_Wanted]]:
-    """Return the points made from each objectType/pointType."""
-    found: dict[str, list[_Wanted]] = {}
-    for group in profile.groups:
-        for spec in group.points:
-            names = _PLACEHOLDER.findall(" ".join([*group.tags.values(), *spec.tags.values()]))
-            for address in spec.addresses:
-                found.setdefault(address, []).append(_Wanted(group, spec, tuple(dict.fromkeys(names))))
-    return found
 
 
 class MqttCollector:
@@ -74,16 +64,19 @@ class MqttCollector:
     def __init__(self, target: Target, profile: Profile) -> None:
         self._target = target
         self._profile = profile
-        self._wanted = _find_wanted(profile)
-        transport = _check(profile)
-        self._variables: Mapping[str, str] = transport["variables"]
-        self._units: Mapping[str, str] = transport["units"]
-        self._stale_s = parse_duration(transport["stale_after"]).total_seconds()
-        self._heartbeat = str(transport.get("heartbeat", ""))
-        self._heartbeat_s = parse_duration(transport.get("heartbeat_limit", "30s")).total_seconds()
-        filters = [str(topic) for topic in transport["subscribe"]]
-        metadata, values = str(transport["metadata"]), str(transport["values"])
-        self._listener = Listener(target, Topics(filters, metadata, values, self._heartbeat, self._wanted.keys()))
+        wanted = find_wanted(profile)
+        transport = _transport(profile)
+        self._rows = Rows(wanted, transport)
+        self._stale_s = parse_duration(transport.stale_after).total_seconds()
+        self._heartbeat = transport.heartbeat
+        self._heartbeat_s = parse_duration(transport.heartbeat_limit).total_seconds()
+        self._values = transport.values
+        self._topology = Topology(transport.topology, {profile.identity: target.name, **target.tags})
+        keys = {*KEYS, *(key for keys in transport.variables.values() for key in keys)}
+        prefixes = (transport.metadata, transport.values, transport.integrations)
+        #: what is listened to
+        self.topics = Topics(transport.subscribe, *prefixes, self._heartbeat, wanted.keys(), keys)
+        self._listener = Listener(target, self.topics)
 
     async def poll(self, time_ns: int) -> PollResult:
         """Return the newest good value of each topic whose metadata is known.
@@ -92,91 +85,74 @@ class MqttCollector:
             CollectError: no connection, or no heartbeat for longer than its limit.
         """
         board = await self._listener.ready(self._target.timeout.total_seconds() * _BUDGET)
-        now = asyncio.get_running_loop().time()
+        return self.read(board, time_ns, asyncio.get_running_loop().time())
+
+    def read(self, board: Board, time_ns: int, now: float) -> PollResult:
+        """Return what a board tells at the loop's time `now`, as `poll` does."""
         silence = now - board.heartbeat
         if self._heartbeat and silence > self._heartbeat_s:
             where = f"{self._target.name} {self._target.address}"
             raise DeviceTimeoutError(f"{where}: BMS silent: no {self._heartbeat} for {silence:.0f} s")
         batch = Batch(self._target, self._profile)
-        refused = [f"{topic}: malformed message" for topic in board.malformed]
+        for topic in board.malformed:
+            batch.reject(f"{topic}: malformed message")
         board.malformed.clear()
+        silent = self._silent_scopes(board, now)
+        self._rows.keep(board.metadata)
         for tail, metadata in board.metadata.items():
-            refused += self._take(batch, tail, metadata, board, now)
+            is_silent = bool(silent) and any(_covers(scope, self._values, tail) for scope in silent)
+            for ready in self._rows.of(tail, metadata):
+                self._take(batch, ready, board, now, is_silent=is_silent)
         result = batch.finish(time_ns)
-        return replace(result, rejected=(*refused, *result.rejected))
+        topology = self._topology.points(board.metadata.values(), time_ns)
+        return replace(result, points=(*result.points, *topology)) if topology else result
 
     async def aclose(self) -> None:
         """Leave the broker."""
         await self._listener.close()
 
-    def _take(self, batch: Batch, tail: str, metadata: Mapping[str, Any], board: Board, now: float) -> Sequence[str]:
-        """Put one topic's value into the batch; return why it was refused, for each point made from it."""
-        row = {name: _text(metadata.get(key)) for name, key in self._variables.items()}
-        refused: list[str] = []
-        for wanted in self._wanted[point_of(tail)]:
-            group, spec = wanted.group, wanted.spec
-            value = board.values.get(tail)
-            if value is None or now - value.arrived > self._stale_s or value.raw is None:
-                why = "not heard yet" if value is None else "no valid reading" if value.raw is None else "stale"
-                batch.miss(f"{tail}: {why}", group, spec, row)
-                continue
-            try:
-                raw = self._trusted(value, wanted, metadata, row)
-            except _RefusedError as e:
-                refused.append(f"{tail}={value.raw!r:.60}: {e}")
-                batch.miss(f"{tail}: refused", group, spec, row)
-                continue
-            batch.add(group, spec, raw, row)
-        return refused
+    def _silent_scopes(self, board: Board, now: float) -> Sequence[str]:
+        """Return the topics of those clients of the building system whose heart stands still."""
+        beats = board.heartbeats
+        return [scope for tail, scope in board.scopes.items() if now - beats.get(tail, now) > self._heartbeat_s]
 
-    def _trusted(
-        self, value: Value, wanted: _Wanted, metadata: Mapping[str, Any], row: Mapping[str, str]
-    ) -> float | int:
-        """Return the number.
-
-        Raises:
-            _RefusedError: quality, type, unit or metadata forbid to use it.
-        """
-        if value.quality != _GOOD:
-            raise _RefusedError(f"quality {value.quality!r}")
-        if isinstance(value.raw, bool) or not isinstance(value.raw, int | float):
-            raise _RefusedError("not a number")
-        unit = metadata.get("engUnit")
-        if wanted.spec.unit is not None and self._units.get(str(unit)) != wanted.spec.unit:
-            raise _RefusedError(f"engUnit {unit!r} where the profile has {wanted.spec.unit}")
-        for name in wanted.variables:
-            if not row.get(name):
-                raise _RefusedError(f"its metadata has no {self._variables.get(name, name)}")
-        return value.raw
-
-
-def _text(value: object) -> str:
-    return "/".join(str(part) for part in value) if isinstance(value, list) else "" if value is None else str(value)
-
-
-def _check(profile: Profile) -> Mapping[str, Any]:
-    """Return the profile's transport, complete."""
-    needed = {"subscribe", "metadata", "values", "variables", "units", "stale_after"}
-    file = f"{profile.profile}.yaml"
-    problems = [
-        Problem(file, 0, f"transport.{key}", "is missing", "see collectors/mqtt.py")
-        for key in sorted(needed - profile.transport.keys())
-    ]
-    for key in ("stale_after", "heartbeat_limit"):
+    def _take(self, batch: Batch, ready: Ready, board: Board, now: float, *, is_silent: bool) -> None:
+        """Put one topic's value into the batch, or say why it is missing or refused."""
+        group, spec, row, tail = ready.group, ready.spec, ready.row, ready.tail
+        value = board.values.get(tail)
+        if value is None or value.raw is None or is_silent or now - value.time > self._stale_s:
+            why = "not heard yet" if value is None else "no valid reading" if value.raw is None else "stale"
+            batch.miss(f"{tail}: {'its client of the BMS is silent' if is_silent else why}", group, spec, row)
+            return
         try:
-            parse_duration(profile.transport.get(key, "30s"))
-        except InvalidValueError as e:
-            problems.append(Problem(file, 0, f"transport.{key}", e.reason, e.hint))
-    if problems:
-        raise ConfigError(problems)
-    return profile.transport
+            raw = trusted(value, ready)
+        except RefusedValueError as e:
+            batch.reject(f"{tail}={value.raw!r:.60}: {e}")
+            batch.miss(f"{tail}: refused", group, spec, row)
+            return
+        batch.add(group, spec, raw, row)
+
+
+def _covers(scope: str, values: str, tail: str) -> bool:
+    """Return whether a heartbeat's scope, the beginning of topics or of tails, speaks for a value."""
+    scope = scope.rstrip("#/")
+    return tail.startswith(scope) or f"{values}{tail}".startswith(scope)
+
+
+def _transport(profile: Profile) -> Transport:
+    """Return the profile's transport."""
+    file = f"{profile.profile}.yaml"
+    mistakes = list(check_profile(profile))
+    if mistakes:
+        raise ConfigError([Problem(file, 0, ".".join(map(str, at)), e.reason, e.hint) for at, e in mistakes])
+    return Transport.model_validate(profile.transport)
 
 
 def open_collector(target: Target, profile: Profile | None) -> Collector:
     """Return the collector of one broker; nothing is opened yet.
 
     Raises:
-        ConfigError: the profile's transport is not complete.
+        ConfigError: the profile is not written as this protocol wants.
     """
     if profile is None:
         raise ValueError(f"{target.name}: an MQTT target needs a profile")

@@ -6,6 +6,7 @@ Source: OASIS MQTT 3.1.1, sections 3.2.2.3 (return codes) and 3.3 (PUBLISH).
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,13 @@ _BACK_OFF_LIMIT_S = 30.0
 _MAX_PAYLOAD = 65_536
 #: most malformed topics that are remembered until the next poll
 _MAX_MALFORMED = 100
+#: most topics, and most characters of one, that are remembered: a large site has some ten thousand
+_MAX_TOPICS = 100_000
+_MAX_TOPIC = 1024
+#: most characters of a text of metadata, and most entries of a list
+_MAX_TEXT, _MAX_ENTRIES = 256, 2000
+#: a time stamp of the device counts when it is so near to our clock. Units: s
+_CLOCK_S = 5.0
 #: return codes of CONNACK that a person must act on: MQTT 3.1.1, and their names in MQTT 5
 _CREDENTIALS = (4, 5, 134, 135)
 
@@ -30,8 +38,10 @@ class Value:
 
     raw: object
     quality: object
-    #: loop time of its arrival
-    arrived: float
+    #: loop time at which it was true: of its own time stamp where that is to be believed, else of its arrival
+    time: float
+    #: who published it: the building system as "", an integration by its name
+    publisher: str = ""
 
 
 @dataclass(slots=True)
@@ -42,8 +52,27 @@ class Board:
     heartbeat: float
     metadata: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     values: dict[str, Value] = field(default_factory=dict)
+    #: loop time of the newest heartbeat of each client of the building system, by tail
+    heartbeats: dict[str, float] = field(default_factory=dict)
+    #: heartbeats' metadata: tail -> the topics that it speaks for
+    scopes: dict[str, str] = field(default_factory=dict)
     #: topics of messages that could not be read, since the last poll
     malformed: list[str] = field(default_factory=list)
+
+    def refuse(self, topic: str) -> None:
+        """Note a message that is not taken."""
+        if len(self.malformed) < _MAX_MALFORMED:
+            self.malformed.append(topic[:_MAX_TEXT])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the broker."""
+
+    topic: str
+    payload: object
+    #: it lay at the broker already
+    is_retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +83,25 @@ class Topics:
     #: prefixes; what follows is the tail: objectType/pointType/anything
     metadata: str
     values: str
+    #: likewise of values of integrations, whose name stands in place of the +; or ""
+    integrations: str
     #: objectType/pointType of the heartbeat, or ""
     heartbeat: str
     #: objectType/pointType of the points that are asked for
     wanted: Collection[str]
+    #: keys of metadata that are of use
+    keys: Collection[str]
+
+    def publisher(self, topic: str) -> tuple[str, str] | None:
+        """Return who publishes this value and its tail; None for a topic of no value."""
+        if topic.startswith(self.values):
+            return "", topic.removeprefix(self.values)
+        head, plus, rest = self.integrations.partition("+")
+        if not plus or not topic.startswith(head):
+            return None
+        name, _, tail = topic.removeprefix(head).partition("/")
+        is_value = bool(name) and f"/{tail}".startswith(rest)
+        return (name, f"/{tail}".removeprefix(rest)) if is_value else None
 
 
 def point_of(tail: str) -> str:
@@ -173,30 +217,86 @@ class Listener:
             self._board = Board(heartbeat=_now())
             self._settled.set()
             async for message in client.messages:
-                self._take(self._board, str(message.topic), message.payload)
+                heard = Message(str(message.topic), message.payload, bool(message.retain))
+                take(self._board, self._topics, heard, _now(), time.time())
 
-    def _take(self, board: Board, topic: str, payload: object) -> None:
-        topics = self._topics
-        is_metadata = topic.startswith(topics.metadata)
-        if not is_metadata and not topic.startswith(topics.values):
-            return
-        tail = topic.removeprefix(topics.metadata if is_metadata else topics.values)
-        point = point_of(tail)
-        if point == topics.heartbeat and not is_metadata:
-            board.heartbeat = _now()
-        if point not in topics.wanted:
-            return
-        if is_metadata and payload == b"":
-            board.metadata.pop(tail, None)
-            return
-        body = _parse(payload)
-        if body is None:
-            if len(board.malformed) < _MAX_MALFORMED:
-                board.malformed.append(topic)
-        elif is_metadata:
-            board.metadata[tail] = body
-        else:
-            board.values[tail] = Value(body.get("value"), body.get("quality"), _now())
+
+def take(board: Board, topics: Topics, message: Message, now: float, clock: float) -> None:
+    """Put a message on the board; `now` is the loop's time, `clock` seconds since the epoch. Nothing makes it raise."""
+    topic = message.topic
+    if topic.startswith(topics.metadata):
+        _take_metadata(board, topics, message, now)
+        return
+    found = topics.publisher(topic)
+    if found is None:
+        return
+    publisher, tail = found
+    point = point_of(tail)
+    if point == topics.heartbeat and not publisher and _is_room(board.heartbeats, tail):
+        board.heartbeat = board.heartbeats[tail] = now
+    if point not in topics.wanted:
+        return
+    body = _parse(message.payload)
+    if body is None or not _is_room(board.values, tail):
+        board.refuse(topic)
+        return
+    told = _time(body.get("timestamp"), now, clock, is_retained=message.is_retained)
+    board.values[tail] = Value(_scalar(body.get("value")), _scalar(body.get("quality")), told, publisher)
+
+
+def _take_metadata(board: Board, topics: Topics, message: Message, now: float) -> None:
+    tail = message.topic.removeprefix(topics.metadata)
+    point = point_of(tail)
+    if point not in topics.wanted and point != topics.heartbeat:
+        return
+    if message.payload == b"":
+        board.metadata.pop(tail, None)
+        board.scopes.pop(tail, None)
+        return
+    body = _parse(message.payload)
+    if body is not None and point == topics.heartbeat:
+        if isinstance(scope := _scalar(body.get("scope")), str) and scope and _is_room(board.scopes, tail):
+            board.scopes[tail] = scope
+            board.heartbeats.setdefault(tail, now)
+    elif body is None or not _is_room(board.metadata, tail):
+        board.refuse(message.topic)
+    else:
+        kept = {key: _bounded(body[key]) for key in topics.keys if key in body}
+        if board.metadata.get(tail) != kept:
+            board.metadata[tail] = kept
+
+
+def _is_room(known: Mapping[str, object], tail: str) -> bool:
+    return tail in known or (len(known) < _MAX_TOPICS and len(tail) <= _MAX_TOPIC)
+
+
+def _time(stamp: object, now: float, clock: float, *, is_retained: bool) -> float:
+    """Return the loop time of a value: a stamp that is near our clock, or of a message that lay there, is believed."""
+    if isinstance(stamp, bool) or not isinstance(stamp, int | float) or not 0.0 < stamp < 1e15:
+        return now
+    age = clock - stamp / 1e3
+    return now - max(0.0, age) if is_retained or abs(age) <= _CLOCK_S else now
+
+
+def _scalar(value: object) -> object:
+    """Return a JSON value that takes no memory; long text is cut, unprintable text empty, all else its type."""
+    if isinstance(value, str):
+        return value[:_MAX_TEXT] if value.isprintable() else ""
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**64):
+        return value
+    return f"<{type(value).__name__}>"
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, list):
+        return [_bounded_entry(entry) for entry in value[:_MAX_ENTRIES]]
+    return _scalar(value)
+
+
+def _bounded_entry(entry: object) -> object:
+    if isinstance(entry, dict):
+        return {str(key)[:_MAX_TEXT]: _scalar(value) for key, value in list(entry.items())[:8]}
+    return _scalar(entry)
 
 
 def _now() -> float:
@@ -208,6 +308,6 @@ def _parse(payload: object) -> Mapping[str, Any] | None:
         return None
     try:
         body = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
 
+from collectors.checks import Checks
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -23,6 +24,7 @@ from collectors.collector import (
     Trap,
     UnknownDeviceError,
 )
+from collectors.energy import Energy
 from collectors.plausibility import Plausibility
 from collectors.precedence import Precedence
 from collectors.profile import Library, Profile
@@ -106,11 +108,13 @@ class Poller:
         #: shared by all targets of a collector; alone, nobody tells of the same GPU
         self._precedence = Precedence() if precedence is None else precedence
         self._plausibility = Plausibility()
+        self._checks = Checks()
         self._push = push
         self._collector: Collector | None = None
         #: stamp of the last notification: no two share one. Units: epoch ns
         self._trap_ns = 0
         self._profile = library.profile(target.profile) if target.profile else None
+        self._energy = self._make_energy()
 
     async def poll(self, time_ns: int) -> list[Point]:
         """Return the points of one poll and the device's health point, all stamped `time_ns`."""
@@ -171,18 +175,34 @@ class Poller:
         if self._collector is None:
             if self._profile is None and self.target.protocol != "nvml":
                 self._profile = await identify(self.target, self._library)
+                self._energy = self._make_energy()
                 logger.info("%s: recognised as %s", self._where, self._profile.profile)
             self._collector = open_collector(self.target, self._profile)
             if isinstance(self._collector, Pushing):
-                self._collector.listen(self._push)
+                self._collector.listen(self._pass_on)
         return await self._collector.poll(time_ns)
+
+    def _pass_on(self, points: Sequence[Point]) -> None:
+        """Push what the device tells between polls, without what contradicts itself."""
+        checked = Checks().check(points, self._profile.derived if self._profile else ())
+        self.health.rejected += len(checked.rejected)
+        # Failures are told with the polls: a part of the rows says nothing of the others.
+        kept = [point for point in checked.points if point.measurement != "check"]
+        if kept:
+            self._push(kept)
+
+    def _make_energy(self) -> Energy:
+        slow = parse_duration(self._profile.poll.slow) if self._profile else timedelta()
+        return Energy(self.target.interval.total_seconds(), slow.total_seconds())
 
     def _screen(self, result: PollResult) -> PollResult:
         """Return what can be true of it, and of boards that several sources tell of what this target is to tell."""
         points, refused = self._plausibility.check(result.points)
         points, dropped = self._precedence.filter(self.target.name, points)
         self.health.duplicates += dropped
-        return replace(result, points=points, rejected=(*result.rejected, *refused))
+        checked = self._checks.check(points, self._profile.derived if self._profile else ())
+        whole = self._energy.integrate(checked.points)
+        return replace(result, points=whole, rejected=(*result.rejected, *refused, *checked.rejected))
 
     def _succeed(self, result: PollResult) -> None:
         health = self.health

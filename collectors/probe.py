@@ -2,19 +2,21 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from socket import gethostname
 from time import time_ns
 from urllib.parse import urlsplit
 
-from collectors.address import parse_target_url
+from collectors.address import add_options, parse_options, parse_target_url
 from collectors.collector import CollectError, PollResult, Target
 from collectors.inventory import Inventory
 from collectors.poller import identify, open_collector
 from collectors.profile import Library, Profile
 from collectors.settings import CollectorsSettings, TargetSettings, build_targets
-from storage.config import parse_duration
+from storage.config import InvalidValueError, parse_duration, suggest
 
 #: seconds between two looks at what a broker has pushed
 _LOOK_S = 0.2
@@ -38,6 +40,24 @@ def target_of(url: str) -> Target:
     return replace(target, profile=parsed.profile)
 
 
+def find_target(device: str, targets: Sequence[Target], file: Path, options: Sequence[str]) -> Target:
+    """Return the target that a name of the site's file, or a URL with these `name=value` switches, means.
+
+    Raises:
+        InvalidValueError: there is none of that name, or what is wrong with the URL or a switch.
+    """
+    if "://" in device:
+        full = add_options(parse_target_url(device), parse_options(options))
+        return replace(target_of(device), address=full.address, options=full.options)
+    found = next((target for target in targets if target.name == device), None)
+    if found is None:
+        hint = suggest(device, (target.name for target in targets)) or "it has none"
+        raise InvalidValueError(f"{file} has no target {device!r}", hint)
+    if options:
+        raise InvalidValueError(f"the switches of {device!r} stand in {file}", "leave --option out", ("option",))
+    return found
+
+
 async def find_profile(target: Target, library: Library, timeout_s: float) -> Profile | None:
     """Return the target's profile, found by asking the device where it has none; NVML needs none.
 
@@ -55,8 +75,14 @@ async def find_profile(target: Target, library: Library, timeout_s: float) -> Pr
         raise _late(target, timeout_s) from error
 
 
-async def probe(target: Target, profile: Profile | None, timeout_s: float) -> PollResult:
-    """Return the points of one poll; of a broker, what it has pushed until nothing is missing or the time is up.
+def _is_whole(result: PollResult) -> bool:
+    return bool(result.points) and not result.missing
+
+
+async def probe(
+    target: Target, profile: Profile | None, timeout_s: float, enough: Callable[[PollResult], bool] = _is_whole
+) -> PollResult:
+    """Return the points of one poll; of a broker, what it has pushed until it is `enough` or the time is up.
 
     Raises:
         CollectError: the device does not answer within `timeout_s`, or answers what the profile cannot be.
@@ -69,7 +95,7 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
         async with asyncio.timeout(timeout_s):
             result = await collector.poll(time_ns())
             # A broker's values come when they change: at first there are few, or none.
-            while target.protocol == "mqtt" and (result.missing or not result.points):
+            while target.protocol == "mqtt" and not enough(result):
                 await asyncio.sleep(_LOOK_S)
                 result = await collector.poll(time_ns())
     except TimeoutError as error:
@@ -78,6 +104,25 @@ async def probe(target: Target, profile: Profile | None, timeout_s: float) -> Po
     finally:
         await collector.aclose()
     return result
+
+
+async def ask(
+    target: Target, library: Library, timeout_s: float, tell: Callable[[object, str], None]
+) -> tuple[PollResult, Profile | None]:
+    """Return one poll of a target, and its profile, found by asking where it has none; `tell` is told of both at once.
+
+    Raises:
+        CollectError: as `find_profile` and `probe` do.
+    """
+    profile = await find_profile(target, library, timeout_s)
+    if profile is not None:
+        tell(f"profile {profile.profile}, {profile.model}", f"{target.name}:")
+    result = await probe(target, profile, timeout_s)
+    if profile is None:
+        return result, None
+    for what in not_given(profile, result):
+        tell(what, "[dim]not given[/]")
+    return replace(result, missing=missing(profile, result)), profile
 
 
 async def examine(target: Target, profile: Profile | None) -> list[str]:

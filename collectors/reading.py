@@ -5,15 +5,17 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from collectors.series import SeriesTemplate
-from collectors.units import conversion
+from collectors.units import Conversion, conversion
 from storage.point import FieldValue
 from storage.schema import MEASUREMENTS, Field
 
 if TYPE_CHECKING:
     from collectors.profile import Group, PointSpec, Raw
+
+_Choice = TypeVar("_Choice")
 
 _LARGEST = sys.float_info.max
 #: entPhySensorScale ends at 10^24, entPhySensorPrecision at 9 digits
@@ -22,6 +24,19 @@ _LARGEST_EXPONENT = 40
 
 class RefusedError(Exception):
     """The reading says nothing; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a raw number becomes a value in the base unit, and which of these are plausible."""
+
+    #: value = factor * raw + offset, in the base unit
+    factor: float
+    offset: float
+    decibel: bool
+    #: limits in the base unit; open ends are the largest floats, so that an infinite value never fits
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,10 @@ class Reading:
     plain: bool
     #: its scale depends on the row's variables
     by_row: bool
+    #: row variable -> its value -> factor of the raw value
+    factors: tuple[tuple[str, Mapping[str, float]], ...]
+    #: row variable -> its value -> scale in place of that of `unit`
+    scales: tuple[tuple[str, Mapping[str, Scale]], ...]
 
     @property
     def unbounded(self) -> bool:
@@ -117,7 +136,12 @@ class Reading:
         """
         if raw in self.nulls:
             raise RefusedError("blank value")
-        return self._number(self._scaled(raw, row)) if self._is_meant(raw) else None
+        if not self._is_meant(raw):
+            return None
+        number = self._scaled(raw, row)
+        for name, scales in self.scales:
+            return self._number(number, _chosen(name, scales, row, "unit"))
+        return self._number(number)
 
     def _is_meant(self, raw: "Raw") -> bool:
         return not isinstance(raw, int | float) or self.applies[0] <= raw <= self.applies[1]
@@ -130,6 +154,8 @@ class Reading:
             exponent = sum(weight * int(row[name]) for name, weight in self.spec.scale_from.items())
         except (KeyError, ValueError):
             raise RefusedError("its scale is not told") from None
+        for name, factors in self.factors:
+            number *= _chosen(name, factors, row, "scale")
         if abs(exponent) > _LARGEST_EXPONENT:
             raise RefusedError(f"a scale of 10^{exponent} is none")
         # A division by a whole power of ten rounds once, a multiplication by its inverse twice.
@@ -145,19 +171,20 @@ class Reading:
             raise RefusedError("blank value")
         return _integer(raw)
 
-    def _number(self, raw: "Raw") -> float:
+    def _number(self, raw: "Raw", scale: Scale | None = None) -> float:
+        own = self if scale is None else scale
         try:
             number = _parse(raw) if isinstance(raw, str) else raw
-            value = self.factor * number + self.offset
-            if self.decibel:
+            value = own.factor * number + own.offset
+            if own.decibel:
                 value = 1e-3 * 10 ** (value / 10)
         except (ValueError, TypeError):
             raise RefusedError("not a number") from None
         except OverflowError:
             raise RefusedError("not finite") from None
-        if self.low <= value <= self.high:
+        if own.low <= value <= own.high:
             return value
-        raise RefusedError(_why(value, self.low, self.high, self.into.unit))
+        raise RefusedError(_why(value, own.low, own.high, self.into.unit))
 
     def _whole(self, raw: "Raw") -> int:
         value = _integer(raw)
@@ -178,6 +205,22 @@ class Reading:
         if self.spec.otherwise is not None:
             return self.spec.otherwise
         raise RefusedError("not among the profile's states")
+
+
+def _chosen(name: str, choices: Mapping[str, _Choice], row: Mapping[str, str], what: str) -> _Choice:
+    """Return what the value of a row variable chooses."""
+    if row.get(name, "") == "":
+        raise RefusedError(f"its {what} is not told: {name} is not known")
+    try:
+        return choices[_canonical(row[name])]
+    except KeyError:
+        raise RefusedError(f"its {what} is not told by {name}={row[name]!r}") from None
+
+
+def _canonical(value: "Raw") -> str:
+    """Return one form of what may come as number or as text: 1, 1.0, "1" and " 1 " are one."""
+    text = str(value).strip()
+    return text.removesuffix(".0") if re.fullmatch(r"-?\d+\.0", text) else text
 
 
 def _parse(text: str) -> float:
@@ -241,8 +284,12 @@ def compile_readings(group: "Group") -> Iterable[Reading]:
 def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Mapping[str, str]) -> Reading:
     name = spec.to.partition(".")[2]
     into = MEASUREMENTS[series.measurement].fields[name]
-    unit = conversion(spec.unit, name, into.unit)
-    low, high = limits(into, *(limit if limit is None else unit.to_base(limit) for limit in (spec.min, spec.max)))
+    scale = _scale(spec, name, into, conversion(spec.unit, name, into.unit))
+    scales = {
+        variable: {_canonical(raw): _scale(spec, name, into, conversion(unit, name, into.unit)) for raw, unit in units}
+        for variable, units in ((variable, choices.items()) for variable, choices in spec.unit_if.items())
+    }
+    factors = {name: {_canonical(raw): by for raw, by in choices.items()} for name, choices in spec.scale_if.items()}
     flags = (spec.flags or {}).items()
     return Reading(
         group,
@@ -251,11 +298,11 @@ def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Ma
         into,
         series,
         bits=tuple((1 << bit, SeriesTemplate(series.measurement, {**tags, "bit": text})) for bit, text in flags),
-        factor=spec.scale / 2**spec.frac_bits * unit.factor,
-        offset=spec.offset * unit.factor + unit.offset,
-        decibel=unit.decibel_milliwatts,
-        low=low,
-        high=high,
+        factor=scale.factor,
+        offset=scale.offset,
+        decibel=scale.decibel,
+        low=scale.low,
+        high=scale.high,
         nulls=frozenset(form for raw in spec.null_if for form in _forms(raw)),
         states={form: state for raw, state in (spec.enum or {}).items() for form in _forms(raw)},
         applies=(
@@ -263,8 +310,16 @@ def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Ma
             _LARGEST if spec.applies[1] is None else spec.applies[1],
         ),
         plain=into.kind in ("gauge", "counter") and not spec.enum and spec.applies == (None, None),
-        by_row=bool(spec.scale_from or spec.factor_from),
+        by_row=bool(spec.scale_from or spec.factor_from or factors or scales),
+        factors=tuple(factors.items()),
+        scales=tuple(scales.items()),
     )
+
+
+def _scale(spec: "PointSpec", name: str, into: Field, unit: Conversion) -> Scale:
+    low, high = limits(into, *(limit if limit is None else unit.to_base(limit) for limit in (spec.min, spec.max)))
+    factor = spec.scale / 2**spec.frac_bits * unit.factor
+    return Scale(factor, spec.offset * unit.factor + unit.offset, unit.decibel_milliwatts, low, high)
 
 
 def _forms(raw: "Raw") -> "list[Raw]":

@@ -1,4 +1,4 @@
-"""Redfish: coolant distribution units, power shelves and rack PDUs over HTTP, read only.
+"""Redfish: coolant distribution units, power shelves, rack PDUs, leak detectors and nodes over HTTP, read only.
 
 How a profile with `protocol: redfish` is read:
 
@@ -6,92 +6,97 @@ each:
     {uri: "/redfish/v1/ThermalEquipment/CDUs/*/Pumps/*", as: [cdu, pump]}
     Each `*` stands for the members of the collection before it; the row variables of `as` hold the last part of their
     paths, in order. Collections are read at the first poll and again each `poll.slow`; one that the device lacks, or
-    whose `Members` is null, has no rows.
+    whose `Members` is null, has no rows. An option of the target with the name of a row variable names those that are
+    read: `chassis: HGX_*`.
+    where: {VoltageType: DC, "Links.ContainedBy": null}: only resources that say so; a list names several values, null
+    means absent or null. of: "/redfish/v1/Chassis/{chassis}": another resource is looked at instead, each `poll.slow`.
 at:
     "SupplyTemperatureCelsius.Reading", "CellVoltages[0].Reading": properties from the resource down, list items by
-    number. Of several, the first that is there and not null. All points of one resource share one GET.
+    number; `[only]` is the item of a list that has no other; `MetricValues[MetricId={chassis}_Power].MetricValue` the
+    last item of a list that says so, as in a metric report. Of several, the first that is there and not null. All
+    points of one resource share one GET. "@heat" is the heat of a connector whose device tells density and specific
+    heat of its coolant.
 
     Most properties are optional. One that the resource does not have is none of this device's; one that is null has no
     value now and is missing.
 match:
-    {root_has: ThermalEquipment}: the service root has this property.
+    {root_has: ThermalEquipment, root_lacks: [Systems], has: "/redfish/v1/ThermalEquipment/CDUs/*"}: properties that the
+    service root has, has not, and resources of which there is one at least.
+transport:
+    {max_connections: 2, expand: auto, events: true, variables: {level: [tray, rack]}}, each of which the target's
+    option of that name overrides. `max_connections` 1 or 2. `expand` auto: members of a collection are read at once
+    where that was seen to work, or off. `events`: server-sent events lead to an immediate look; never with one
+    connection. `variables`: row variables of all rows with the values that an option may give them, the default first.
 
-A resource that did not change is confirmed by ETag (304) and not sent again. Options of the target: `tls` on (default),
-off, insecure (no check of the certificate).
+A resource that did not change is confirmed by ETag (304) and not sent again. Further option of the target: `tls` on
+(default), off, insecure (no check of the certificate).
 
 Source: DMTF DSP0266 1.20 and DSP2046 2025.4.
 """
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 
-from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, ProtocolError, Target
+from collectors.collector import (
+    CollectError,
+    Collector,
+    DeviceTimeoutError,
+    PollResult,
+    ProtocolError,
+    Target,
+)
 from collectors.decode import Batch
-from collectors.profile import Group, PointSpec, Profile, Raw
-from collectors.redfish_client import ROOT, NoResourceError, Resource, Session
+from collectors.profile import Mistake, PointSpec, Profile, Raw
+from collectors.redfish_client import Session
+from collectors.redfish_coolant import heat_watts, loop_of
+from collectors.redfish_each import HEAT, fits, mistakes, read_options, read_table
+from collectors.redfish_events import Hint, Watch
+from collectors.redfish_paths import Path, Resource, fill, look_up, parse_path
+from collectors.redfish_probe import describe, find_profile
+from collectors.redfish_rows import Expander, Finder, Outcome, Row, gather
 from storage.config import ConfigError, Problem, parse_duration
+from storage.document import dotted
+from storage.point import Point
+
+__all__ = ["RedfishCollector", "check_profile", "examine", "identify", "look_up", "open_collector", "parse_path"]
 
 #: part of the target's time-out that a poll uses, so that what came is still handed on
 _BUDGET = 0.9
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-
-Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One resource as one group sees it."""
-
-    group: Group
-    uri: str
-    variables: Mapping[str, str]
-
-
-def parse_path(text: str) -> Path:
-    """Return the steps of "Voltages[0].Reading": names, and numbers of list items.
-
-    Raises:
-        ValueError: not such a path.
-    """
-    steps = tuple(name or int(number) for name, number in _STEP.findall(text))
-    written = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    if not steps or written != f".{text}":
-        raise ValueError(f"{text!r} is no path like SupplyTemperatureCelsius.Reading or Voltages[0].Reading")
-    return steps
-
-
-def look_up(resource: Resource, path: Path) -> Raw | None:
-    """Return the value at this path, or None where it is null, an object or a list.
-
-    Raises:
-        KeyError: the resource has no such property.
-    """
-    here: object = resource
-    for step in path:
-        if here is None:
-            return None
-        try:
-            here = here[step]  # type: ignore[index]
-        except (TypeError, IndexError) as e:
-            raise KeyError(step) from e
-    return here if isinstance(here, int | float | str) else None
 
 
 class RedfishCollector:
     """Poll the resources of one Redfish service."""
 
-    def __init__(self, target: Target, profile: Profile) -> None:
+    def __init__(self, target: Target, profile: Profile, wall_ns: Callable[[], int] = time.time_ns) -> None:
+        """`wall_ns` tells the epoch nanoseconds at which an event's readings are stamped.
+
+        Raises:
+            CollectError: the target's options are wrong.
+        """
         self._target = target
         self._profile = profile
-        self._paths = _check(profile)
-        #: a sum must not be made without one of its parts, whatever the reason
-        self._summed = {rule.to for rule in profile.derived if rule.sum is not None}
+        self._wall_ns = wall_ns
+        self._options = read_options(target, profile)
+        self._tables = [read_table(group) for group in profile.groups]
+        self._sums = [(rule.to, rule.sum) for rule in profile.derived if rule.sum is not None]
+        self._bare = profile.model_copy(update={"derived": ()})
         self._slow_s = parse_duration(profile.poll.slow).total_seconds()
-        self._session = Session(target)
-        self._rows: Sequence[_Row] = ()
+        self._session = Session(target, self._options.connections)
+        self._expander = Expander(self._session, is_off=self._options.expand == "off")
+        self._watch = Watch(self._session, self._read_again)
+        self._rows: Sequence[Row] = ()
+        #: cooling loop of a connector's URI
+        self._loops: dict[str, Resource] = {}
         self._next_slow = 0.0
+        self._push: Callable[[Sequence[Point]], None] | None = None
+        self._pushed_ns = 0
+
+    def listen(self, push: Callable[[Sequence[Point]], None]) -> None:
+        """Hand what events lead to to `push`, from the first poll that succeeds on."""
+        self._push = push
 
     async def poll(self, time_ns: int) -> PollResult:
         """Read each resource once and return the points; a resource that fails or is late is missing.
@@ -102,154 +107,184 @@ class RedfishCollector:
         now = asyncio.get_running_loop().time()
         deadline = now + self._target.timeout.total_seconds() * _BUDGET
         is_slow = now >= self._next_slow
-        if is_slow:
-            self._rows = await self._find_rows(deadline)
-            self._next_slow = now + self._slow_s
-        wanted = [(row, self._specs(row.group, is_slow)) for row in self._rows]
-        resources = await self._read({row.uri for row, specs in wanted if specs}, deadline)
+        collections = await self._find_rows(deadline) if is_slow else {}
+        wanted = {row.uri for row in self._rows if row.table.specs(is_slow)}
+        resources = await self._read(wanted, deadline, is_slow)
         errors = [answer for answer in resources.values() if isinstance(answer, CollectError)]
         if len(errors) == len(resources):
             raise errors[0]
+        if is_slow:
+            await self._read_loops(resources, deadline)
+            await self._expander.learn(collections, resources, deadline)
+            self._next_slow = now + self._slow_s
+        result = self.decode(resources, time_ns, is_slow=is_slow)
+        if self._push is not None and self._options.events:
+            self._watch.start()
+        return replace(result, requests=self._session.requests, reconnects=self._session.reconnects)
+
+    def decode(self, resources: Mapping[str, Outcome], time_ns: int, *, is_slow: bool) -> PollResult:
+        """Return the points of resources that were read, and what those that were not leave missing."""
         batch = Batch(self._target, self._profile)
-        for row, specs in wanted:
-            for spec in specs:
-                self._take(batch, row, spec, resources[row.uri])
+        for row in self._rows:
+            self._take_row(batch, row, row.table.specs(is_slow), resources)
         return batch.finish(time_ns)
 
     async def aclose(self) -> None:
-        """Log out and close the connections."""
+        """Stop listening, log out and close the connections."""
+        await self._watch.close()
         await self._session.close()
 
-    def _specs(self, group: Group, is_slow: bool) -> Sequence[PointSpec]:
-        return [spec for spec in group.points if is_slow or spec.every == "fast"]
-
-    def _take(self, batch: Batch, row: _Row, spec: PointSpec, answer: Resource | Exception) -> None:
-        if isinstance(answer, CollectError):
-            batch.miss(str(answer), row.group, spec, row.variables)
+    def _take_row(
+        self,
+        batch: Batch,
+        row: Row,
+        specs: Sequence[tuple[PointSpec, Sequence[Path]]],
+        resources: Mapping[str, Outcome],
+    ) -> None:
+        answer = resources.get(row.uri)
+        if isinstance(answer, Mapping) and not row.table.of and not fits(answer, row.table.where):
             return
-        is_known = spec.to in self._summed
-        resource = {} if isinstance(answer, Exception) else answer
-        for path in self._paths[id(spec)]:
+        for spec, paths in specs:
+            if isinstance(answer, CollectError):
+                batch.miss(str(answer), row.table.group, spec, row.variables)
+            else:
+                self._take(batch, row, spec, paths, answer if isinstance(answer, Mapping) else {})
+
+    def _take(self, batch: Batch, row: Row, spec: PointSpec, paths: Sequence[Path], resource: Resource) -> None:
+        is_null = False
+        for path in paths:
             try:
-                raw = look_up(resource, path)
+                raw = look_up(resource, path, row.variables) if path else self._heat(row, resource)
             except KeyError:
                 continue
             if raw is not None:
-                batch.add(row.group, spec, raw, row.variables)
+                batch.add(row.table.group, spec, _plain(raw, spec), row.variables)
                 return
-            is_known = True
-        if is_known:
-            batch.miss(f"{row.uri} {' or '.join(spec.addresses)}: no value", row.group, spec, row.variables)
+            is_null = True
+        if is_null:
+            what = f"{row.uri} {' or '.join(spec.addresses)}: no value"
+            batch.miss(what, row.table.group, spec, row.variables)
+        elif self._is_part(row, spec):
+            # A sum must not be made without one of its parts, whatever the reason.
+            batch.withhold(row.table.group, spec, [tuple(row.variables.items())])
 
-    async def _read(self, uris: set[str], deadline: float) -> dict[str, Resource | Exception]:
+    def _is_part(self, row: Row, spec: PointSpec) -> bool:
+        """Return whether a reading is one that a sum of the profile takes."""
+        tags = {**row.table.group.tags, **spec.tags}
+        return any(
+            to == spec.to
+            and all(fnmatchcase(fill(tags.get(tag, "-"), row.variables), want) for tag, want in own.items())
+            for to, own in self._sums
+        )
+
+    def _heat(self, row: Row, resource: Resource) -> Raw:
+        heat = heat_watts(resource, self._loops.get(row.uri, {}))
+        if heat is None:
+            raise KeyError(HEAT)
+        return heat
+
+    async def _read(self, uris: set[str], deadline: float, is_slow: bool) -> dict[str, Outcome]:
         """Return each resource, or why it did not come."""
-        tasks = {uri: asyncio.ensure_future(self._session.get(uri)) for uri in sorted(uris)}
-        if not tasks:
-            raise ProtocolError(f"{self._where}: has nothing that profile {self._profile.profile} asks for")
-        try:
-            await asyncio.wait(tasks.values(), timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-        return {uri: self._outcome(uri, task) for uri, task in tasks.items()}
+        if not uris:
+            raise ProtocolError(f"{self._session.where}: has nothing that profile {self._profile.profile} asks for")
+        if is_slow:
+            # ETags are put to the proof with the slow tier.
+            self._session.keep(uris)
+            return await gather(self._session, uris, deadline, whole=True)
+        found = await self._expander.read(uris, deadline)
+        return {**found, **await gather(self._session, uris - found.keys(), deadline, whole=False)}
 
-    def _outcome(self, uri: str, task: "asyncio.Future[Resource]") -> Resource | Exception:
-        if task.cancelled():
-            return DeviceTimeoutError(f"{self._where}: GET {uri}: timeout")
-        error = task.exception()
-        if error is None:
-            return task.result()
-        if isinstance(error, CollectError | NoResourceError):
-            return error
-        raise error
-
-    async def _find_rows(self, deadline: float) -> Sequence[_Row]:
+    async def _find_rows(self, deadline: float) -> Mapping[str, Sequence[str]]:
+        """Find the rows of all groups; return the collections that were read for it and their members."""
+        finder = Finder(self._session, self._options)
         try:
             async with asyncio.timeout_at(deadline):
-                members: dict[str, Sequence[str]] = {}
-                return [row for group in self._profile.groups for row in await self._expand(group, members)]
+                self._rows = await finder.rows(self._tables)
         except TimeoutError as e:
-            raise DeviceTimeoutError(f"{self._where}: reading the collections: timeout") from e
+            raise DeviceTimeoutError(f"{self._session.where}: reading the collections: timeout") from e
+        fast = {row.uri for row in self._rows if row.table.specs(is_slow=False)}
+        return {uri: members for uri, members in finder.collections.items() if fast.issuperset(members)}
 
-    async def _expand(self, group: Group, members: dict[str, Sequence[str]]) -> Sequence[_Row]:
-        names = group.each.get("as", ())
-        found: list[tuple[str, tuple[str, ...]]] = [("", ())]
-        for part in _parts(str(group.each["uri"])):
-            if part != "*":
-                found = [(uri + part, taken) for uri, taken in found]
-                continue
-            deeper = []
-            for uri, taken in found:
-                if uri not in members:
-                    members[uri] = await self._members(uri)
-                deeper += [(member, (*taken, member.rsplit("/", 1)[-1])) for member in members[uri]]
-            found = deeper
-        return [_Row(group, uri, dict(zip(names, taken, strict=True))) for uri, taken in found]
+    async def _read_loops(self, resources: Mapping[str, Outcome], deadline: float) -> None:
+        """Read the cooling loops of connectors that do not tell of their coolant themselves."""
+        heated = {row.uri for row in self._rows if any(HEAT in spec.addresses for spec in row.table.group.points)}
+        links = {uri: loop_of(one) for uri in heated if isinstance(one := resources.get(uri), Mapping)}
+        loops = await gather(self._session, {uri for uri in links.values() if uri}, deadline, whole=False)
+        self._loops = {uri: one for uri, link in links.items() if isinstance(one := loops.get(link), Mapping)}
 
-    async def _members(self, uri: str) -> Sequence[str]:
-        try:
-            collection = await self._session.get(uri)
-        except NoResourceError:
-            return ()
-        links = collection.get("Members") or ()
-        paths = [link.get("@odata.id") for link in links if isinstance(link, Mapping)]
-        return [path.rstrip("/") for path in paths if isinstance(path, str)]
+    async def _read_again(self, hints: Sequence[Hint]) -> None:
+        """Read what events name, and push it."""
+        known = {row.uri for row in self._rows}
+        rows = [row for row in self._rows if any(_concerns(hint, row, known) for hint in hints)]
+        deadline = asyncio.get_running_loop().time() + self._target.timeout.total_seconds()
+        resources = await gather(self._session, {row.uri for row in rows}, deadline, whole=True)
+        batch = Batch(self._target, self._bare)
+        for row in rows:
+            if isinstance(resources[row.uri], Mapping):
+                self._take_row(batch, row, row.table.specs(is_slow=True), resources)
+        points = batch.finish(self._stamp()).points
+        if points and self._push is not None:
+            self._push(points)
 
-    @property
-    def _where(self) -> str:
-        return f"{self._target.name} {self._target.address}"
-
-
-def _parts(uri: str) -> Sequence[str]:
-    """Return a path with wildcards as "/redfish/v1/CDUs", "*", "/Pumps", "*"."""
-    return [part.rstrip("/") or "/" for part in re.split(r"/(?=\*)|(?<=\*)", uri) if part]
+    def _stamp(self) -> int:
+        """Return an instant of its own: polls are stamped on whole milliseconds, and must not be replaced."""
+        self._pushed_ns = max(self._wall_ns(), self._pushed_ns + 1)
+        self._pushed_ns += self._pushed_ns % 1_000_000 == 0
+        return self._pushed_ns
 
 
-def _check(profile: Profile) -> Mapping[int, Sequence[Path]]:
-    """Return the paths of each point, by its identity."""
-    problems: list[Problem] = []
-    paths: dict[int, Sequence[Path]] = {}
-    for number, group in enumerate(profile.groups):
-        try:
-            uri, names = str(group.each["uri"]), list(group.each.get("as", ()))
-            if uri.count("*") != len(names) or set(group.each) > {"uri", "as"}:
-                raise ValueError(f"each: needs a uri, and in `as` one name per * of {uri!r}")
-            paths |= {id(spec): [parse_path(text) for text in spec.addresses] for spec in group.points}
-        except (KeyError, ValueError) as e:
-            problems.append(Problem(f"{profile.profile}.yaml", 0, f"groups[{number}]", str(e)))
-    if problems:
-        raise ConfigError(problems)
-    return paths
+def _concerns(hint: Hint, row: Row, known: set[str]) -> bool:
+    return hint.concerns(row.uri, {spec.to.partition(".")[0] for spec in row.table.group.points}, known)
+
+
+def _plain(raw: Raw, spec: PointSpec) -> Raw:
+    """Return a value as it is to be decoded: true is no number, but a state's name."""
+    return str(raw) if isinstance(raw, bool) and not spec.enum else raw
+
+
+def check_profile(profile: Profile) -> Iterator[Mistake]:
+    """Yield what is wrong with `each`, `at`, `match` and `transport`, each with its location in the file."""
+    yield from mistakes(profile)
 
 
 def open_collector(target: Target, profile: Profile | None) -> Collector:
     """Return the collector of one Redfish service; nothing is opened yet.
 
     Raises:
+        CollectError: the target's options are wrong.
         ConfigError: URIs or paths in the profile that cannot be.
     """
     if profile is None:
-        raise ValueError(f"{target.name}: a Redfish target needs a profile")
+        raise CollectError(f"{target.name} {target.address}: Redfish needs a profile")
+    file = f"{profile.profile}.yaml"
+    problems = [Problem(file, 0, dotted(at), wrong.reason, wrong.hint) for at, wrong in check_profile(profile)]
+    if problems:
+        raise ConfigError(problems)
     return RedfishCollector(target, profile)
 
 
 async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
-    """Return the first profile whose `match` the service root fits.
+    """Return the first profile whose `match` the service fits.
 
     Raises:
-        CollectError: no answer, or none fits; the message names the profiles tried.
+        CollectError: no answer.
+        UnknownDeviceError: none fits; the message names the profiles tried.
     """
-    session = Session(target)
+    session = Session(target, connections=1)
     try:
-        root = await session.get(ROOT)
-    except NoResourceError as e:
-        raise ProtocolError(f"{target.name} {target.address}: no Redfish service: {e}") from e
+        return await find_profile(session, candidates)
     finally:
         await session.close()
-    for profile in candidates:
-        wanted = profile.match.get("root_has")
-        if wanted is not None and str(wanted) in root:
-            return profile
-    names = ", ".join(profile.profile for profile in candidates)
-    raise CollectError(f"{target.name} {target.address}: fits none of the profiles {names}; name one in the target")
+
+
+async def examine(target: Target, profile: Profile) -> Sequence[str]:
+    """Return what the service is and offers beyond the readings, a line each.
+
+    Raises:
+        CollectError: it does not answer.
+    """
+    session = Session(target, connections=1)
+    try:
+        return await describe(session, profile, read_options(target, profile))
+    finally:
+        await session.close()

@@ -1,14 +1,19 @@
 """One Redfish session: reads resources, writes nothing but its own log-in and log-out.
 
-Source: DMTF DSP0266 1.20, sections 7.2 (GET, ETag), 8 (status codes), 13 (authentication).
+Source: DMTF DSP0266 1.20, sections 7.2 (GET, ETag), 8 (status codes), 13 (authentication, server-sent events).
 """
 
 import asyncio
+import json
 import logging
+import re
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,20 +26,30 @@ from collectors.collector import (
     ProtocolError,
     Target,
 )
+from collectors.redfish_paths import Resource as Resource
 
 logger = logging.getLogger(__name__)
 
 ROOT = "/redfish/v1/"
-_SESSIONS = "/redfish/v1/SessionService/Sessions"
+SESSIONS = "/redfish/v1/SessionService/Sessions"
 
 #: a management controller is a small computer; some allow four clients in all
-_CONNECTIONS = 2
-#: how long to keep away from a device that is busy and does not say for how long
-_BUSY_SECONDS = 5.0
+CONNECTIONS = 2
+#: how long to keep away from a device that is busy and does not say for how long, and at most
+BUSY_SECONDS, LONGEST_BUSY_SECONDS = 5.0, 600.0
 #: requests that wait for a log-in share its refusal: accounts are locked after a few wrong passwords
 _REFUSAL_SECONDS = 1.0
+#: largest answer that is read; a whole metric report has some 100 kB
+_LARGEST_BODY = 8 << 20
+#: an idle connection is kept longer than the time to the next poll
+_KEEP_ALIVE_SECONDS = 30.0
+#: an event stream that says nothing for so long may be dead: it is opened anew
+_SILENCE_SECONDS = 900.0
 
-Resource = Mapping[str, Any]
+#: resources of this device: no other host, nothing outside the service
+_OWN_PATH = re.compile(r"/redfish/v1(/[^\x00-\x20\\]*)?")
+#: resource of a session as services name it; nothing else is ever deleted
+_SESSION_PATH = re.compile(r"/redfish/v1/(?:SessionService/)?Sessions/[\w@-][\w@.-]*/?")
 
 
 class NoResourceError(Exception):
@@ -47,52 +62,97 @@ class _Cached:
     body: Resource
 
 
+@dataclass(slots=True)
+class Answer:
+    """One answer of the device."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: object = None
+
+
 class Session:
-    """Talk to one device over at most two connections, logged in once.
+    """Talk to one device over at most `connections` connections, logged in once.
 
     With a user name a session token is taken (`POST Sessions`) and given back by `close`; a device without a session
     service gets Basic authentication.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._where = f"{target.name} {target.address}"
+    def __init__(self, target: Target, connections: int = CONNECTIONS, wall: Callable[[], float] = time.time) -> None:
+        """`wall` tells the epoch seconds, for a device that names the instant to come back at."""
+        self.where = f"{target.name} {target.address}"
+        #: requests sent, connections opened
+        self.requests = 0
+        self.opened = 0
+        self._limit = connections
+        self._wall = wall
         self._username = target.username
         self._password = target.password
         tls = target.options.get("tls", "on")
         self._base = f"{'http' if tls == 'off' else 'https'}://{target.address}"
         self._ssl: bool | ssl.SSLContext = tls != "insecure"
         self._timeout = aiohttp.ClientTimeout(total=target.timeout.total_seconds())
+        self._keep_alive = _KEEP_ALIVE_SECONDS + 2 * target.interval.total_seconds()
         self._http: aiohttp.ClientSession | None = None
+        #: one per connection: a request that waits for one sees what the one before it learnt
+        self._slots = asyncio.Semaphore(connections)
         self._headers: dict[str, str] = {}
         #: resource of our own session
         self._session_uri: str | None = None
-        self._login: asyncio.Lock | None = None
+        self._login = asyncio.Lock()
         self._refusal: tuple[float, AuthenticationError] | None = None
         self._cache: dict[str, _Cached] = {}
+        #: an ETag that stays while the resource changes says nothing
+        self._trusts_etags = True
         #: loop time until which the device asked to be left alone
         self._busy_until = 0.0
 
-    async def get(self, uri: str) -> Resource:
-        """Return one resource.
+    @property
+    def reconnects(self) -> int:
+        """Return how many connections took the place of one that was lost."""
+        return max(0, self.opened - self._limit)
+
+    async def get(self, uri: str, *, whole: bool = False) -> Resource:
+        """Return one resource; `whole`: sent again in any case, also where it is said to be unchanged.
 
         Raises:
             NoResourceError: the device has none there.
             CollectError: it does not answer, refuses us, is busy, or answers something that is no JSON object.
         """
-        left = self._busy_until - asyncio.get_running_loop().time()
-        if left > 0:
-            raise CollectError(f"{self._where}: GET {uri}: busy, asked to wait {left:.0f} s more")
         await self._authenticate()
         used = dict(self._headers)
-        status, headers, body = await self._request("GET", uri, headers=used | self._condition(uri))
-        if status == 401 and self._username:
-            # A restarted device has forgotten the token: log in again, once.
-            if self._headers == used:
-                self._headers = {}
-                self._session_uri = None
-            await self._authenticate()
-            status, headers, body = await self._request("GET", uri, headers=self._headers | self._condition(uri))
-        return self._take(uri, status, headers, body)
+        answer = await self._request("GET", uri, headers=used | self._condition(uri, whole))
+        if answer.status == 401 and self._username:
+            await self._renew(used)
+            answer = await self._request("GET", uri, headers=self._headers | self._condition(uri, whole))
+        return self._take(uri, answer)
+
+    @asynccontextmanager
+    async def stream(self, uri: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open an event stream; it holds one of the connections until the block ends.
+
+        Raises:
+            CollectError: as of `get`, and when the stream ends or falls silent for too long.
+        """
+        await self._authenticate()
+        what = f"{self.where}: GET {uri}"
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", **self._headers}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=_SILENCE_SECONDS)
+        async with self._slots:
+            self._check(uri, what)
+            self.requests += 1
+            with explained(what):
+                async with self._open().get(uri, headers=headers, timeout=timeout, allow_redirects=False) as answer:
+                    if answer.status != 200 or answer.content_type != "text/event-stream":
+                        raise ProtocolError(
+                            f"{what}: status {answer.status}, {answer.content_type!r} is no event stream"
+                        )
+                    yield answer.content.iter_any()
+
+    def keep(self, uris: Collection[str]) -> None:
+        """Forget the resources that are not among these."""
+        for uri in self._cache.keys() - set(uris):
+            del self._cache[uri]
 
     async def close(self) -> None:
         """Log out and close the connections; a device that does not answer is left as it is."""
@@ -109,12 +169,12 @@ class Session:
         self._headers = {}
         await http.close()
 
-    def _condition(self, uri: str) -> dict[str, str]:
-        cached = self._cache.get(uri)
+    def _condition(self, uri: str, whole: bool) -> dict[str, str]:
+        cached = self._cache.get(uri) if self._trusts_etags and not whole else None
         return {"If-None-Match": cached.etag} if cached else {}
 
-    def _take(self, uri: str, status: int, headers: Mapping[str, str], body: object) -> Resource:
-        what = f"{self._where}: GET {uri}"
+    def _take(self, uri: str, answer: Answer) -> Resource:
+        what, status = f"{self.where}: GET {uri}", answer.status
         if status == 304 and uri in self._cache:
             return self._cache[uri].body
         if status in (404, 410):
@@ -122,20 +182,37 @@ class Session:
         if status in (401, 403):
             raise AuthenticationError(f"{what}: {status}, user {self._username!r}; check user, password and its role")
         if status == 503:
-            wait = _retry_after(headers.get("Retry-After", ""))
-            self._busy_until = asyncio.get_running_loop().time() + wait
-            raise CollectError(f"{what}: 503 busy, retry after {wait:g} s")
-        if status != 200 or not isinstance(body, dict):
-            raise ProtocolError(f"{what}: status {status}, {type(body).__name__} instead of a JSON object")
-        if etag := headers.get("ETag"):
+            raise self._busy(what, answer.headers)
+        if status != 200 or not isinstance(answer.body, dict):
+            raise ProtocolError(f"{what}: status {status}, {type(answer.body).__name__} instead of a JSON object")
+        self._remember(uri, answer.headers.get("ETag", ""), answer.body)
+        return answer.body
+
+    def _remember(self, uri: str, etag: str, body: Resource) -> None:
+        known = self._cache.pop(uri, None)
+        if known is not None and known.etag == etag and known.body != body and self._trusts_etags:
+            logger.info("%s: %s changed and its ETag did not: ETags are not trusted", self.where, uri)
+            self._trusts_etags = False
+        if etag:
             self._cache[uri] = _Cached(etag, body)
-        return body
+
+    def _busy(self, what: str, headers: Mapping[str, str]) -> CollectError:
+        wait = retry_after(headers, self._wall())
+        self._busy_until = asyncio.get_running_loop().time() + wait
+        error = CollectError(f"{what}: 503 busy, retry after {wait:g} s")
+        error.rest_seconds = wait
+        return error
+
+    async def _renew(self, used: Mapping[str, str]) -> None:
+        """Log in again, once: a restarted device has forgotten the token."""
+        if self._headers == used:
+            self._headers = {}
+            self._session_uri = None
+        await self._authenticate()
 
     async def _authenticate(self) -> None:
         if not self._username or self._headers:
             return
-        if self._login is None:
-            self._login = asyncio.Lock()
         async with self._login:
             now = asyncio.get_running_loop().time()
             if self._refusal is not None and now - self._refusal[0] < _REFUSAL_SECONDS:
@@ -149,48 +226,108 @@ class Session:
 
     async def _log_in(self) -> None:
         password = self._password.reveal() if self._password else ""
-        status, headers, _ = await self._request(
-            "POST", _SESSIONS, json={"UserName": self._username, "Password": password}
-        )
-        if status in (200, 201) and "X-Auth-Token" in headers:
-            self._headers = {"X-Auth-Token": headers["X-Auth-Token"]}
+        what = f"{self.where}: log-in as {self._username!r}"
+        answer = await self._request("POST", SESSIONS, body={"UserName": self._username, "Password": password})
+        if answer.status in (200, 201) and "X-Auth-Token" in answer.headers:
+            self._headers = {"X-Auth-Token": answer.headers["X-Auth-Token"]}
             # Some devices give a whole URL; the token goes nowhere else but back to the same device.
-            self._session_uri = urlsplit(headers.get("Location", "")).path or None
-        elif status in (404, 405, 501):
+            uri = urlsplit(answer.headers.get("Location", "")).path
+            self._session_uri = uri if _SESSION_PATH.fullmatch(uri) else None
+        elif answer.status in (404, 405, 501):
             self._headers = {"Authorization": aiohttp.encode_basic_auth(self._username, password)}
-        elif status in (400, 401, 403):
-            raise AuthenticationError(f"{self._where}: log-in as {self._username!r}: {status}; check user and password")
+        elif answer.status in (400, 401, 403):
+            raise AuthenticationError(f"{what}: {answer.status}; check user and password")
+        elif answer.status == 503:
+            raise self._busy(what, answer.headers)
         else:
-            raise CollectError(f"{self._where}: log-in as {self._username!r}: status {status}")
+            raise CollectError(f"{what}: status {answer.status}")
 
     async def _request(
-        self, method: str, uri: str, headers: Mapping[str, str] | None = None, json: object = None
-    ) -> tuple[int, Mapping[str, str], object]:
-        if self._http is None:
-            connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._ssl)
-            jar = aiohttp.DummyCookieJar()
-            self._http = aiohttp.ClientSession(self._base, connector=connector, timeout=self._timeout, cookie_jar=jar)
-        what = f"{self._where}: {method} {uri}"
-        if not uri.startswith("/"):
+        self, method: str, uri: str, headers: Mapping[str, str] | None = None, body: object = None
+    ) -> Answer:
+        what = f"{self.where}: {method} {uri}"
+        async with self._slots:
+            self._check(uri, what)
+            self.requests += 1
+            with explained(what):
+                async with self._open().request(
+                    method, uri, headers=headers, json=body, allow_redirects=False
+                ) as answer:
+                    is_wanted = method == "GET" and answer.status == 200
+                    found = json.loads(await _body(answer, what)) if is_wanted else None
+                    return Answer(answer.status, answer.headers, found)
+
+    def _check(self, uri: str, what: str) -> None:
+        """Raise CollectError where the device is not to be asked."""
+        if not _OWN_PATH.fullmatch(uri):
             raise ProtocolError(f"{what}: not a path on this device")
-        try:
-            async with self._http.request(method, uri, headers=headers, json=json, allow_redirects=False) as answer:
-                body: object = None
-                if method == "GET" and answer.status == 200:
-                    body = await answer.json(content_type=None)
-                return answer.status, answer.headers, body
-        except TimeoutError as e:
-            raise DeviceTimeoutError(f"{what}: timeout") from e
-        except aiohttp.ClientConnectorCertificateError as e:
-            raise AuthenticationError(
-                f"{what}: certificate: {str(e)!r}; trust its authority or use tls=insecure"
-            ) from e
-        except aiohttp.ClientConnectionError as e:
-            raise DeviceRefusedError(f"{what}: {str(e)!r}") from e
-        except (aiohttp.ClientError, ValueError) as e:
-            raise ProtocolError(f"{what}: {str(e)!r}") from e
+        left = self._busy_until - asyncio.get_running_loop().time()
+        if left > 0:
+            error = CollectError(f"{what}: busy, asked to wait {left:.0f} s more")
+            error.rest_seconds = left
+            raise error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_connection_create_end.append(self._count)
+            self._http = aiohttp.ClientSession(
+                self._base,
+                connector=aiohttp.TCPConnector(limit=self._limit, ssl=self._ssl, keepalive_timeout=self._keep_alive),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[trace],
+            )
+        return self._http
+
+    async def _count(self, *_: object) -> None:
+        self.opened += 1
 
 
-def _retry_after(text: str) -> float:
-    """Return the seconds that `Retry-After` names; dates and nonsense count as the default."""
-    return float(min(int(text), 600)) if text.strip().isdigit() else _BUSY_SECONDS
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what aiohttp and JSON raise into our errors."""
+    try:
+        yield
+    except TimeoutError as e:
+        raise DeviceTimeoutError(f"{what}: timeout") from e
+    except aiohttp.ClientConnectorCertificateError as e:
+        hint = "trust its authority or use tls=insecure"
+        raise AuthenticationError(f"{what}: certificate: {str(e)!r}; {hint}") from e
+    except aiohttp.ClientConnectionError as e:
+        raise DeviceRefusedError(f"{what}: {str(e)!r}") from e
+    except (aiohttp.ClientError, ValueError, RecursionError) as e:
+        raise ProtocolError(f"{what}: {str(e)[:200]!r}") from e
+
+
+async def _body(answer: aiohttp.ClientResponse, what: str) -> bytes:
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > _LARGEST_BODY:
+            raise ProtocolError(f"{what}: more than {_LARGEST_BODY >> 20} MiB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float:
+    """Return the seconds for which `Retry-After` asks, as a number or a date; `now` is epoch seconds.
+
+    A date is measured by the device's own clock where its answer tells it: many run wrong. Nonsense counts as 5 s.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), LONGEST_BUSY_SECONDS))
+    until, device = _epoch(text), _epoch(headers.get("Date", ""))
+    if until is None:
+        return BUSY_SECONDS
+    return min(max(until - (now if device is None else device), 0.0), LONGEST_BUSY_SECONDS)
+
+
+def _epoch(text: str) -> float | None:
+    """Return the epoch seconds of an HTTP date."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SELF_PERIOD_S = 10.0
+PROFILES_PERIOD = timedelta(seconds=5)
 INVENTORY_PERIOD_S = 3600.0
 #: targets that are taken from a list before polls get their turn
 _AT_ONCE = 200
@@ -56,6 +57,8 @@ class Fleet:
     lists: Sequence[TargetList] = ()
     #: host and UDP port for SNMP traps; None: they are not heard
     traps: tuple[str, int] | None = None
+    #: time between two looks at the profiles' files
+    profiles_every: timedelta = PROFILES_PERIOD
 
 
 class Runtime:
@@ -99,8 +102,8 @@ class Runtime:
             return
         from collectors.traps import Door, TrapReceiver  # pysnmp: only who listens pays for it
 
-        snmp = [poller for poller in self._pollers.values() if poller.target.protocol == "snmp"]
-        doors = [Door(poller.target, partial(self._take_trap, poller)) for poller in snmp]
+        snmp = [poller.target for poller in self._pollers.values() if poller.target.protocol == "snmp"]
+        doors = [Door(target, partial(self._take_trap, target.name)) for target in snmp]
         self._traps = TrapReceiver(self._fleet.traps, doors)
         while True:
             try:
@@ -109,8 +112,9 @@ class Runtime:
                 logger.exception("SNMP traps: unexpected; heard again in %g s", SELF_PERIOD_S)
             await asyncio.sleep(SELF_PERIOD_S)
 
-    def _take_trap(self, poller: Poller, trap: Trap) -> None:
-        poller.take_trap(trap, self._clock_ns())
+    def _take_trap(self, name: str, trap: Trap) -> None:
+        if name in self._pollers:
+            self._pollers[name].take_trap(trap, self._clock_ns())
 
     def _schedule(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(
@@ -124,6 +128,8 @@ class Runtime:
             scheduler.add_job(
                 look, "interval", seconds=seconds, id=f"tokenwatt:list-{number}", next_run_time=datetime.now(UTC)
             )
+        look, seconds = partial(self._reload, scheduler), self._fleet.profiles_every.total_seconds()
+        scheduler.add_job(look, "interval", seconds=seconds, id="tokenwatt:profiles")
         self._add(scheduler, self._report_self, "tokenwatt:self", timedelta(seconds=SELF_PERIOD_S))
         self._add(scheduler, self._report_inventory, "tokenwatt:inventory", timedelta(seconds=INVENTORY_PERIOD_S))
         scheduler.add_job(self._report_inventory, "date", run_date=datetime.now(UTC))
@@ -180,6 +186,36 @@ class Runtime:
                 await asyncio.sleep(0)  # thousands come at once, and polls must not wait for them
         if targets:
             logger.info("%d targets have come from the lists: %s", len(targets), _first([t.name for t in targets]))
+
+    async def _reload(self, scheduler: AsyncIOScheduler) -> None:
+        """Look at the profiles' files again; targets whose profile changed are asked by the new one from then on.
+
+        A target that was to be recognised is recognised again when a profile of its protocol changed.
+        """
+        library = self._fleet.library
+        changed = await asyncio.to_thread(library.refresh)
+        if not changed:
+            return
+        protocols = {library.profile(name).protocol for name in changed}
+        async with self._changing:
+            targets = [poller.target for poller in self._pollers.values()]
+            concerned = [t for t in targets if t.profile in changed or (not t.profile and t.protocol in protocols)]
+            old = [self._exchange(scheduler, target) for target in concerned]
+        logger.info("%d targets are asked by changed profiles: %s", len(concerned), _first(sorted(changed)))
+        await asyncio.gather(*(self._retire(poller) for poller in old), return_exceptions=True)
+
+    def _exchange(self, scheduler: AsyncIOScheduler, target: Target) -> Poller:
+        """Begin a target anew from its next poll on; return what polled it."""
+        old, new = self._pollers[target.name], self._poller(target)
+        self._pollers[target.name] = new
+        scheduler.modify_job(target.name, func=partial(self._poll, new))
+        return old
+
+    async def _retire(self, poller: Poller) -> None:
+        """Close what polled a target, once its last poll is over."""
+        own = [task for task, name in self._running.items() if name == poller.target.name]
+        await asyncio.gather(*own, return_exceptions=True)
+        await poller.aclose()
 
     async def _cancel(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         cancelled = list(tasks)

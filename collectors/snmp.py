@@ -2,8 +2,8 @@
 
 How a profile of `protocol: snmp` reads:
 
-- `match`: `sysobjectid_prefix` and `sysdescr` (a regular expression); a match of sysDescr beats any prefix, a longer
-  prefix a shorter one.
+- `match`: `sysobjectid_prefix`, `sysdescr` (a regular expression) and `has` (an instance that the agent answers); all
+  that are given must fit. A match of sysDescr beats any other, then one of `has`, then the longer prefix.
 - `each: {}`: scalars; `at` is a full instance (`1.3.6.1.2.1.25.1.1.0`).
 - `each: {column: OID, index: [a, b]}`: one row per index that a walk of that column finds; walked again each
   `poll.slow` and after a restart of the agent. The index is the row variable `index`, its parts are `a` and `b` (the
@@ -16,7 +16,10 @@ How a profile of `protocol: snmp` reads:
   others, the first rule that fits wins. A rule has `from` (a variable, `index` by default) and may have `match` (a
   regular expression), `map` (value -> text), `add` (an integer added to it), `text` (`{value}` or `\\1`), `when`.
 - `where: {variable: pattern or patterns}` keeps the rows whose variables match (fnmatch).
-- `require: {OID: [integers]}`: columns read with each poll; a row is left out unless every one has such a value.
+- `settings: {name: OID}`: scalars of the device that become variables of each row, also of `each: {settings: ...}`
+  alone, which is one row of scalars. `scale_if` and `unit_if` use them. They are read again with the rows.
+- `require: {OID: [integers]}`: columns read with each poll; a row is left out unless every one has such a value; with
+  `withhold: true` what is derived from its readings (a sum, an imbalance) is then withheld.
 - `at` of a row is a column, its instance is `column.index`; with braces (`column.{index}.3`) it is the instance itself.
   ` /regex/` behind an OID takes the first group of the text. Of several addresses the first that answers counts.
 - `at: agent` is how much of the tables answered: 0 all that ever did, 1 a part, 2 nothing, so that a dead or hung
@@ -50,12 +53,14 @@ from collectors.decode import Batch
 from collectors.profile import Profile
 from collectors.snmp_anchor import Anchor, Clock, Refresh
 from collectors.snmp_answers import MISSING, Answers, Due, Schedule
+from collectors.snmp_check import check_profile as check_profile
 from collectors.snmp_client import SnmpClient, Value
 from collectors.snmp_counters import Counters, ResetEvent
 from collectors.snmp_links import read_link
+from collectors.snmp_plan import Plan
 from collectors.snmp_probe import examine as examine
 from collectors.snmp_rows import RowSearch, part_doubles
-from collectors.snmp_tables import read_groups
+from collectors.snmp_tables import Table, read_groups
 from collectors.unwrap import BootClock
 from storage.config import parse_duration
 from storage.point import FieldValue, Point
@@ -79,6 +84,8 @@ LATE_NS = 3_000_000_000
 BACKWARDS = "this host's clock was set back: octets and packets are left out until it has caught up"
 #: notifications of unknown ports that one poll tells of
 STRANGE_LINKS = 5
+#: how well a profile fits that does not: by sysDescr, by an instance of its own, by the length of its prefix
+NO_FIT = (0, 0, 0)
 #: an agent is given so long to say what it is
 IDENTIFY = timedelta(seconds=10)
 
@@ -118,8 +125,8 @@ class SnmpCollector:
         #: back since; notifications of ports that nobody knows
         self._anchored_ns, self._anchored_s, self._began_s, self._set_back = 0, 0.0, 0.0, False
         self._strange_links: list[str] = []
-        #: lines about ports that bear another's name, to be told
-        self._doubled: list[str] = []
+        #: lines about what a search for rows found odd, to be told
+        self._odd: list[str] = []
 
     async def poll(self, time_ns: int) -> PollResult:
         """Read scalars, then the tables' instances; return their points stamped `time_ns`, anchored ones otherwise.
@@ -204,14 +211,16 @@ class SnmpCollector:
         plans = self._answers.plans
         interfaces = any(IF_NAME in plan.table.each.columns for plan in plans)
         names = await self._client.get([IF_NUMBER]) if interfaces else {}
-        searched = [await self._search.rows(plan.table.each, plan.table.given) for plan in plans]
+        told = await self._search.settings(plan.table.each for plan in plans)
+        searched = [await self._search.rows(p.table.each, {**p.table.given, **_settings(p.table, told)}) for p in plans]
         # From here on nothing waits: a deadline must not leave the rows of some tables new and of others old.
-        found, self._doubled = part_doubles(searched)
+        found, self._odd = part_doubles(searched)
+        self._odd += _untold([plan for plan, rows in zip(plans, found, strict=True) if rows], told)
         needed = [rows for plan, rows in zip(plans, found, strict=True) if plan.needed]
         self._names = {**names, **self._search.column(IF_NAME)}
         for plan, rows in zip(plans, found, strict=True):
             # An agent whose tables are gone for a moment must not lose us the rows: they are asked for by GET.
-            plan.table.rows = rows or plan.table.rows
+            plan.table.rows = rows if rows or not plan.table.each.columns else plan.table.rows
         self._search.forget()
         self._answers.forget_absent()
         for plan in plans:
@@ -277,9 +286,9 @@ class SnmpCollector:
         stamp = self._stamp(refresh, time_ns)
         batch = Batch(self._target, self._profile)
         anchored = batch if stamp == time_ns else Batch(self._target, self._profile)
-        for line in (*([hung] if hung else []), *([BACKWARDS] if self._set_back else []), *self._doubled):
+        for line in (*([hung] if hung else []), *([BACKWARDS] if self._set_back else []), *self._odd):
             batch.miss(line)
-        self._doubled = []
+        self._odd = []
         for index in self._strange_links:
             batch.miss(f"notification of a link at ifIndex {index}, which no row has")
         self._strange_links.clear()
@@ -364,6 +373,21 @@ class SnmpCollector:
         return {name: tags[name] for name in MEASUREMENTS[measurement].tags if tags.get(name)}
 
 
+def _settings(table: Table, told: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the settings of the device that a table's rows have as variables."""
+    return {name: told[oid] for name, oid in table.each.settings.items() if oid in told}
+
+
+def _untold(plans: Sequence[Plan], told: Mapping[str, str]) -> list[str]:
+    """Return a line for each setting that rows of these tables need and the device does not tell."""
+    wanted = {oid: name for plan in plans for name, oid in plan.table.each.settings.items()}
+    return [
+        f"setting {name!r}: no such instance at {oid}: readings that need it are refused"
+        for oid, name in wanted.items()
+        if oid not in told
+    ]
+
+
 def open_collector(target: Target, profile: Profile | None, clock: Clock | None = None) -> Collector:
     """Return the collector of one SNMP agent; nothing is opened yet. `clock` is the machine's without it.
 
@@ -384,23 +408,29 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     """
     client = SnmpClient(target, max(target.timeout, IDENTIFY))
     try:
-        answer = await client.get([SYS_DESCR, SYS_OBJECT_ID])
+        own = [str(profile.match["has"]) for profile in candidates if "has" in profile.match]
+        answer = await client.get([SYS_DESCR, SYS_OBJECT_ID, *dict.fromkeys(own)])
     finally:
         client.close()
     descr = " ".join(str(answer.get(SYS_DESCR, "")).replace('"', "").split())
     object_id = str(answer.get(SYS_OBJECT_ID, ""))
-    scored = [(score, profile) for profile in candidates if (score := _score(profile, descr, object_id)) > (0, 0)]
+    scored = [
+        (score, profile) for profile in candidates if (score := _score(profile, descr, object_id, answer)) > NO_FIT
+    ]
     if not scored:
         names = ", ".join(profile.profile for profile in candidates)
         raise UnknownDeviceError(f"{client.where}: sysObjectID {object_id}, sysDescr {descr!r}: none of {names} fits")
     return max(scored, key=lambda pair: pair[0])[1]
 
 
-def _score(profile: Profile, descr: str, object_id: str) -> tuple[int, int]:
-    """Return how well a profile fits, (0, 0) where it does not."""
+def _score(profile: Profile, descr: str, object_id: str, answer: Mapping[str, Value]) -> tuple[int, int, int]:
+    """Return how well a profile fits, NO_FIT where it does not."""
     prefix, pattern = profile.match.get("sysobjectid_prefix"), profile.match.get("sysdescr")
+    own = profile.match.get("has")
     if prefix and not f"{object_id}.".startswith(f"{prefix}."):
-        return (0, 0)
+        return NO_FIT
     if pattern and not re.search(pattern, descr):
-        return (0, 0)
-    return (1 if pattern else 0, len(prefix.split(".")) if prefix else 0)
+        return NO_FIT
+    if own and own not in answer:
+        return NO_FIT
+    return (1 if pattern else 0, 1 if own else 0, len(prefix.split(".")) if prefix else 0)

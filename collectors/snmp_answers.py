@@ -135,14 +135,15 @@ class Answers:
         specs = table.due(due.slow, due.medium)
         if not specs:
             return
-        if table.each.columns and not table.rows:
-            if not table.each.optional:
+        if not table.wanted():
+            if table.each.columns and not table.each.optional:
                 batch.miss(f"{table.group.points[0].to}: no rows at {', '.join(table.each.columns)}")
             return
         alive, rows, absent = plan.living(values)
         if absent:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             batch.miss(f"{table.group.points[0].to}: no such instance at {absent[0]}{more}: rows unknown")
+        dead = plan.dead(alive) if table.each.withhold else ()
         self._asked += len(absent)
         tried = [self._candidates(addresses) for _, addresses in specs]
         columns = [
@@ -159,6 +160,8 @@ class Answers:
                 self._note_silence(spec, candidates, silent, len(raws), batch)
             if known and (silent or absent):
                 batch.withhold(table.group, spec, silent or rows.variables)
+            if dead:
+                batch.withhold(table.group, spec, dead)
 
     def _raws(
         self, plan: Plan, candidates: Sequence[Address], alive: Sequence[int] | None, values: Mapping[str, Value]

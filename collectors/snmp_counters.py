@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from collectors.row_rules import Row
 from collectors.snmp_plan import Plan
 from collectors.snmp_session import Value
-from collectors.unwrap import Reset, Scope, Unwrap
+from collectors.unwrap import Reset, Scope, Unwrap, modulus
 from storage.schema import MEASUREMENTS
 
 #: columns that a text of a reset names
@@ -40,7 +40,8 @@ class Counters:
         """`interval_s` is the time between polls. Units: s."""
         self._unwrap = Unwrap(interval_s)
         self._rows: dict[str, _Row] = {}
-        self._narrow: set[str] = set()
+        #: column -> raw value at which it begins anew
+        self._narrow: dict[str, int] = {}
         #: resets since start
         self.resets = 0
 
@@ -55,8 +56,8 @@ class Counters:
                     continue
                 for address in addresses:
                     column = f"{address.oid} {address.times}"
-                    if spec.wrap == 32:
-                        self._narrow.add(column)
+                    if spec.wrap:
+                        self._narrow[column] = modulus(spec.wrap)
                     for row, oid in zip(plan.table.wanted(), plan.instances(address), strict=True):
                         self._add(plan, row, oid, column, spec.to)
 

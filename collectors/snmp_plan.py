@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from collectors.row_rules import Row
-from collectors.series import Rows
+from collectors.series import Rows, Variables
 from collectors.snmp_session import Value
 from collectors.snmp_tables import Address, Table
 
@@ -33,7 +33,7 @@ class Plan:
         self._instances.clear()
         rows = self.table.wanted()
         self._required = [
-            (column, allowed, [f"{column}.{row['index']}" for row in rows if row is not None])
+            (column, allowed, [f"{column}.{row['index']}" for row in rows if row])
             for column, allowed in self.table.each.require.items()
         ]
         self._all = Rows([_variables(row) for row in rows])
@@ -45,6 +45,12 @@ class Plan:
         if found is None:
             found = self._instances[address] = [address.instance(row) for row in self.table.wanted()]
         return found
+
+    def dead(self, alive: Sequence[int] | None) -> Sequence[Variables]:
+        """Return the rows that do not count now; None of `living` are all."""
+        if alive is None or len(alive) == len(self._all.variables):
+            return ()
+        return [row for number, row in enumerate(self._all.variables) if number not in alive]
 
     @property
     def required(self) -> Sequence[str]:

@@ -22,6 +22,10 @@ class Each(Strict):
     set: Mapping[str, tuple[Rule, ...]] = Field(default_factory=dict)
     where: Mapping[str, Patterns] = Field(default_factory=dict)
     require: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
+    #: a row that `require` leaves out withholds what is derived from its readings
+    withhold: bool = False
+    #: row variable -> scalar of the device that gives it to every row
+    settings: Mapping[str, str] = Field(default_factory=dict)
     #: its counters are read just after the agent refreshed them, and stamped with that instant
     anchored: bool = False
     #: a device without any such row lacks nothing
@@ -31,6 +35,11 @@ class Each(Strict):
     def columns(self) -> tuple[str, ...]:
         """Return the columns that are walked for rows; none means scalars."""
         return (self.column, *self.union) if self.column else self.union
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether it is one row without any variable."""
+        return not self.columns and not self.settings
 
     def parts(self, index: str, given: Mapping[str, str]) -> Row | None:
         """Return the variables that an index holds, or None where it is not the index of such a row.
@@ -82,11 +91,14 @@ class RowSearch:
         self._got: dict[str, Value | None] = {}
 
     async def rows(self, each: Each, given: Mapping[str, str]) -> list[Row]:
-        """Return the rows of one table in the order of their indexes.
+        """Return the rows of one table in the order of their indexes; scalars are one row with an empty index.
 
         Raises:
             CollectError: no answer, or one that is no SNMP.
         """
+        if not each.columns:
+            scalars = each.row({"index": "", **given}, {})
+            return [] if scalars is None else [scalars]
         found = [parts for index in await self._indexes(each.columns) if (parts := each.parts(index, given))]
         labels = {name: await self._cells(at, found) for name, at in each.labels.items()}
         rows = []
@@ -96,6 +108,12 @@ class RowSearch:
             if row is not None:
                 rows.append(row)
         return rows
+
+    async def settings(self, tables: Iterable[Each]) -> dict[str, str]:
+        """Return the settings of the device that these tables want: OID -> value as text; each is asked once."""
+        wanted = list(dict.fromkeys(oid for each in tables for oid in each.settings.values()))
+        got = await self._client.get(wanted) if wanted else {}
+        return {oid: str(value) for oid, value in got.items() if value != ""}
 
     def column(self, column: str) -> dict[str, Value]:
         """Return instance -> value of a column that was walked in this search; nothing for another."""

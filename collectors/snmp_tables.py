@@ -34,7 +34,9 @@ class Address:
         """Return the OID to ask for in this row."""
         if row is None:
             return self.oid
-        return self.oid.format(**row) if "{" in self.oid else f"{self.oid}.{row['index']}"
+        if "{" in self.oid:
+            return self.oid.format(**row)
+        return f"{self.oid}.{row['index']}" if row["index"] else self.oid
 
     def value(self, raw: Value) -> Value | None:
         """Return what counts of an answer."""
@@ -61,8 +63,8 @@ class Table:
         return [(spec, found) for spec, found in self.addresses if spec.every in wanted]
 
     def wanted(self) -> Sequence[Row | None]:
-        """Return the rows to read: the one of scalars has no variables."""
-        return self.rows if self.each.columns else [None]
+        """Return the rows to read: the one of plain scalars has no variables."""
+        return [None] if self.each.is_plain else self.rows
 
 
 def read_groups(profile: Profile, target: Target) -> list[Table]:

@@ -106,6 +106,11 @@ def _print_json(_: Console, points: Sequence[Point]) -> None:
 PRINTERS: Mapping[str, Print] = {"table": _print_table, "lp": _print_lines, "json": _print_json}
 
 
+def complain(out: Console, what: object, word: str = "[red]error[/]") -> None:
+    """Print one line behind a word of markup; what it says is no markup."""
+    out.print(f"{word} {escape(str(what))}", highlight=False, soft_wrap=True)
+
+
 def print_offer(out: Console, lines: Sequence[str]) -> None:
     """Print what the device offers beyond its points, a line each."""
     for line in lines:

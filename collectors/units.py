@@ -5,7 +5,7 @@ Factors: SI Brochure 9th edition (prefixes, Wh), NIST SP 811 appendix B (psi, US
 
 from dataclasses import dataclass
 
-from storage.config import InvalidValueError
+from storage.config import InvalidValueError, suggest
 
 _PSI_PASCALS = 6894.757293168
 _GALLON_LITERS = 3.785411784
@@ -83,5 +83,6 @@ def conversion(unit: str | None, field: str, base: str) -> Conversion:
     if unit in _FACTORS.get(base, {}):
         return Conversion(_FACTORS[base][unit])
     fitting = fitting_units(base)
-    hint = f"{base}: {', '.join(fitting)}; none: {base} already" if fitting else "leave `unit` out"
+    near = f"{hint} " if (hint := suggest(unit, fitting)).startswith("did") else ""
+    hint = f"{near}{base}: {', '.join(fitting)}; none: {base} already" if fitting else "leave `unit` out"
     raise InvalidValueError(f"the unit {unit!r} does not fit {field}", hint)

@@ -1,10 +1,12 @@
-"""Counters that only rise: 32-bit ones go on where they wrapped, and a counter that began anew is told as such.
+"""Counters that only rise: narrow ones go on where they wrapped, and a counter that began anew is told as such.
 
 Readers take a fall for a restart from 0 and count the whole new value as growth. So what is written falls only where
 that is true:
 
-- wrap: a 32-bit counter fell by more than 2^31, the device did not boot and no 64-bit counter of its row fell: 2^32 is
-  added from then on;
+- wrap: a counter fell that begins anew at a known value, its modulus; the device did not boot, no counter of its row
+  that never wraps fell too, and what it grew by over the wrap can be true. That is less than 2^31 for 32 bits. For
+  other moduli it is 1 % of them or 4 times the pace of the last interval, for their counters are reset by users: a
+  fall from the middle is a reset. The modulus is added from then on;
 - reset to 0: the device booted, or the new value is no more than twice what the counter grew by in the last interval:
   the raw value is written, and a reader counts what came since the reset;
 - any other fall (a port that left a sum, a value set by hand, a gap too long to tell a wrap): the interval counts 0 and
@@ -14,13 +16,15 @@ that is true:
 Source: rules C10 and C11 of the SONiC facts; RFC 2578 section 7.1.6 (Counter32), RFC 2790 (hrSystemUptime).
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 WRAP = 2**32
-#: a smaller fall is no wrap
-WRAP_FALL = 2**31
+#: a counter's bits are below, its modulus is from here on
+_MODULUS_FROM = 64
+#: growth over a wrap, of moduli other than 2^32: share of the modulus, or so many times the pace
+_NEAR_END, _NEAR_PACE = 0.01, 4
 #: the boot clock may run so much behind ours between two polls. Units: s
 CLOCK_S = 5.0
 #: and so much before it: a collector that slept. Units: s
@@ -43,6 +47,8 @@ class _Row:
     added: dict[str, int] = field(default_factory=dict)
     #: growth per second in the last interval
     pace: dict[str, float] = field(default_factory=dict)
+    #: shortest time between two readings so far: that of its poll tier; 0 before the second. Units: s
+    step_s: float = 0.0
     fallen: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
@@ -55,6 +61,18 @@ class Reset:
 
 
 Scope = Literal["port", "device"]
+
+
+def modulus(wrap: int) -> int:
+    """Return the raw value at which a counter begins anew; `wrap` is that, or its bits where it is below 64."""
+    return 2**wrap if wrap < _MODULUS_FROM else wrap
+
+
+def _plausible(end: int, grown: float) -> float:
+    """Return what growth over a wrap must stay below; `grown` is what the last interval's pace makes."""
+    if end == WRAP:
+        return end / 2
+    return min(end / 2, max(_NEAR_END * end, _NEAR_PACE * grown))
 
 
 class BootClock:
@@ -98,8 +116,8 @@ class Unwrap:
         self._booted = booted
         self._boots += booted
 
-    def take(self, row: str, raw: Mapping[str, int], narrow: Container[str], now_s: float) -> Mapping[str, int]:
-        """Return what to write for the counters of one row (column -> raw value); `narrow` are those of 32 bits."""
+    def take(self, row: str, raw: Mapping[str, int], narrow: Mapping[str, int], now_s: float) -> Mapping[str, int]:
+        """Return what to write for the counters of one row (column -> raw value); `narrow`: column -> modulus."""
         self._judged += 1
         known = self._rows.get(row)
         if known is None:
@@ -115,6 +133,7 @@ class Unwrap:
             self._recover(known, raw)
         if seconds > 0:
             known.pace = {column: (value - last.get(column, value)) / seconds for column, value in raw.items()}
+            known.step_s = min(known.step_s or seconds, seconds)
         known.seen_s = now_s
         last.update(raw)
         return {column: value + added.get(column, 0) for column, value in raw.items()} if added else raw
@@ -131,19 +150,21 @@ class Unwrap:
         self._resets.append(Reset(row, columns))
 
     def _fall(
-        self, known: _Row, row: str, raw: Mapping[str, int], fell: list[str], narrow: Container[str], seconds: float
+        self, known: _Row, row: str, raw: Mapping[str, int], fell: list[str], narrow: Mapping[str, int], seconds: float
     ) -> None:
-        gap = seconds > self._gap_s
+        gap = seconds > max(self._gap_s, GAP_INTERVALS * known.step_s)
         wide_fell = any(column not in narrow for column in fell)
         anew = []
         for column in fell:
             before = known.raw[column]
-            if column in narrow and before - raw[column] > WRAP_FALL and not wide_fell and not gap:
-                known.added[column] = known.added.get(column, 0) + WRAP
-                known.raw[column] -= WRAP  # growth counts over the wrap
+            end = 0 if wide_fell or gap else narrow.get(column, 0)
+            grown = known.pace.get(column, 0.0) * seconds
+            if end and raw[column] + end - before < _plausible(end, grown):
+                known.added[column] = known.added.get(column, 0) + end
+                known.raw[column] -= end  # growth counts over the wrap
                 continue
             anew.append(column)
-            if raw[column] <= FROM_ZERO * max(0.0, known.pace.get(column, 0.0)) * seconds and not gap:
+            if raw[column] <= FROM_ZERO * max(0.0, grown) and not gap:
                 known.added.pop(column, None)
                 known.fallen.pop(column, None)
                 continue

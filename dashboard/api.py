@@ -58,6 +58,7 @@ def register(server: Flask, live: Live) -> None:
     server.add_url_rule("/api/v1/history", "history", lambda: send(lambda: live.history))
     server.add_url_rule("/api/v1/fabric", "fabric", lambda: _fabric(live))
     server.add_url_rule("/api/v1/fabric/port", "fabric_port", lambda: _fabric_port(live))
+    server.add_url_rule("/api/v1/facility", "facility", lambda: send(live.facility))
     server.add_url_rule("/api/v1/totals", "totals", lambda: _totals(live))
     # Dash answers every other path with its page, also those of a mistyped client.
     server.add_url_rule("/api/<path:path>", "no_api", lambda path: _text(f"no such path: /api/{path}\n", 404))

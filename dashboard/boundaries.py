@@ -6,7 +6,9 @@ from functools import cache
 
 import numpy as np
 
+from dashboard.kpis.efficiency import OK_COVERAGE
 from dashboard.kpis.energy import BoardEnergy, board_energy
+from dashboard.kpis.power import RACK_SOURCES
 from dashboard.kpis.sources import one_source
 from dashboard.kpis.windows import (
     Bools,
@@ -18,6 +20,7 @@ from dashboard.kpis.windows import (
     integral,
     last,
     live,
+    mean,
     newest,
     span,
     tally,
@@ -146,12 +149,56 @@ def _by_group(drawn: Windowed, group: Ints, expected: Floats) -> Energy:
 def _metered(tables: Tables) -> Bools:
     """Return which power series tell the power of a rack."""
     metered: Bools = (tables.power_places.rack >= 0) & (tables.power_places.source >= 0)
-    return metered
+    return metered if tables.doubted is None else metered & ~tables.doubted
+
+
+#: a source that tells less than this share of what the rack's GPUs draw is wrong: a rack draws more than its boards
+_DOUBT_RATIO, _DOUBT_WATTS = 0.9, 200.0
+
+
+def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str], ...]]:
+    """Return which power series cannot be right, and (rack, why) of each: racks that read less than their GPUs."""
+    none = np.zeros(tables.power.count, dtype=bool)
+    window = rack_window(tables)
+    if window is None:
+        return none, ()
+    places, seconds, metered = tables.power_places, window[1] - window[0], _metered(tables)
+    drawn = integral(_inputs(tables, metered), *window)
+    shape = (len(tables.site.racks), len(RACK_SOURCES))
+    joules, covered, seen = (np.zeros(shape) for _ in range(3))
+    at = places.rack[metered], places.source[metered]
+    for table, part in ((joules, drawn.amount[metered]), (covered, drawn.covered[metered])):
+        np.add.at(table, at, part)
+    np.add.at(seen, at, 1.0)
+    whole = covered >= OK_COVERAGE * np.maximum(places.expected, np.maximum(seen, 1.0)) * seconds
+    boards = _board_watts(tables, window)
+    wrong = whole & (joules / seconds < _DOUBT_RATIO * boards[:, None]) & (boards[:, None] > _DOUBT_WATTS)
+    told = tuple(
+        (tables.site.racks[r].name, f"{joules[r, s] / seconds:.0f} W, its GPUs alone draw {boards[r]:.0f} W")
+        for r, s in zip(*np.nonzero(wrong), strict=True)
+    )
+    found: Bools = metered & wrong[np.maximum(places.rack, 0), np.maximum(places.source, 0)]
+    return found, told
+
+
+def _board_watts(tables: Tables, window: Window) -> Floats:
+    """Return the mean power of the GPUs of each rack that tell it: at least so much goes into the rack. Units: W."""
+    samples = tables.gpu.samples("power_watts")
+    number = {rack.name: i for i, rack in enumerate(tables.site.racks)}
+    rack_of_host = np.array([number.get(rack, -1) for rack in tables.places.rack_of_host] + [-1], dtype=np.int64)
+    rack = rack_of_host[tables.places.host]
+    told = (rack >= 0) & live(samples, tables.now)
+    return tally(rack[told], np.nan_to_num(mean(samples, *window)[told]), len(number))
 
 
 def rack_window(tables: Tables) -> Window | None:
     """Return the window that all live sources of rack power can speak of."""
     return span(_inputs(tables, _metered(tables)), tables.now, tables.window_seconds)
+
+
+def rack_samples(tables: Tables, racks: Bools) -> Samples:
+    """Return the input power of the sources of these racks."""
+    return _inputs(tables, _metered(tables) & np.append(racks, False)[tables.power_places.rack])
 
 
 def rack_energies(tables: Tables, window: Window) -> Energy:

@@ -21,6 +21,8 @@ from dashboard.fabric import answer
 from dashboard.fabric.port import port_detail
 from dashboard.fabric.view import View, update
 from dashboard.facility import CLOCK_REFUSED_SECONDS
+from dashboard.plant import answer as plant_answer
+from dashboard.plant import view as plant_view
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
 from dashboard.totals import Totals, totals
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 HISTORY_SECONDS = 20.0
 FABRIC_SECONDS = 10.0
+#: share of a core that looking at power and coolant may take: at a small site it is done at each tick
+_PLANT_SHARE = 0.2
 #: ports in depth that are kept until the next look at the fabric
 _PORTS_KEPT = 64
 SITE_SECONDS = 30.0
@@ -83,6 +87,10 @@ class Live:
         #: what was asked of the last look, ready; guarded by its lock
         self._fabric_ready: dict[str, Payload] = {}
         self._fabric_lock = threading.Lock()
+        self._plant = plant_view.NOTHING
+        self._plant_cost = self._plant_spent = self._plant_cpu = 0.0
+        self._plant_ready: Payload | None = None
+        self._plant_lock = threading.Lock()
         self._idle: deque[tuple[float, float]] = deque(maxlen=int(3600 / settings.tick.total_seconds()) + 1)
         self._error = ""
         self._ticks = self._failures = 0
@@ -201,6 +209,16 @@ class Live:
                 self._fabric_ready[f"{device}\x1f{interface}"] = made
         return made
 
+    def facility(self) -> Payload | None:
+        """Return power and coolant as they were last looked at; None before the first look."""
+        with self._plant_lock:
+            if self._plant.seen is None:
+                return None
+            if self._plant_ready is None:
+                content = plant_answer.to_json(self._plant, self._last)
+                self._plant_ready = self._pack(content, int(1000 * self._plant.time), "p")
+            return self._plant_ready
+
     def totals(self, start: float, end: float) -> Totals:
         """Return the growth of all counters over [start, end] (epoch s); one question at a time.
 
@@ -247,6 +265,8 @@ class Live:
             "fabric_cpu_seconds_total": self._fabric_cpu,
             "fabric_looks_total": float(self._looks),
             "fabric_ports": float(self._view.roster.count) if self._view else None,
+            "facility_build_seconds": self._plant_cost,
+            "facility_cpu_seconds_total": self._plant_cpu,
             "gpus": float(len(last.layout.gpus)) if last else None,
             "alarms": float(len(last.alarms)) if last else None,
         }
@@ -258,9 +278,24 @@ class Live:
             # The same object while nothing changed: what was derived from it is kept.
             known = self._site[1] if self._site and self._site[1] == read else read
             self._site = (now, known)
-        view = self._view
+        view, site = self._view, self._site[1]
         seen = view.now if view else snapshot.NO_FABRIC
-        return snapshot.build(self._store, self._site[1], self.settings, self._last, now, seen)
+        self._look_at_plant(site, now)
+        return snapshot.build(self._store, site, self.settings, self._last, now, seen, self._plant)
+
+    def _look_at_plant(self, site: Site, now: float) -> None:
+        """Look at power and coolant, unless the last look cost too much to do so at each tick."""
+        if self._plant.seen is not None and now - self._plant.time < self._plant_spent / _PLANT_SHARE:
+            return
+        began, cpu = time.monotonic(), time.thread_time()
+        ahead = self._last.memory.observation.clocks_ahead if self._last else {}
+        refused = [collector for collector, seconds in ahead.items() if seconds > CLOCK_REFUSED_SECONDS]
+        view = plant_view.update(self._store, site, self.settings, self._plant, now, real=self._real, refused=refused)
+        with self._plant_lock:
+            self._plant, self._plant_ready = view, None
+        self._plant_cost = time.monotonic() - began
+        self._plant_spent = time.thread_time() - cpu
+        self._plant_cpu += self._plant_spent
 
     def _fail(self, reason: str) -> None:
         if reason and not self._error:

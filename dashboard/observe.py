@@ -174,7 +174,10 @@ def look_slowly(store: Store, inference: Recent, settings: DashboardSettings, no
     raised = _rows(bits[bits["active"] == 1], "device", "rack", "bit")
     failed = _rows(states[states["state"] >= SUPPLY_FAILED], "device", "rack", "circuit", "phase", "feed")
     supplies = [Supply(device, rack, supply[0]) for device, rack, bit in raised if (supply := _SUPPLY.match(bit))]
-    supplies += [Supply(device, rack, phase or feed or circuit) for device, rack, circuit, phase, feed in failed]
+    supplies += [
+        Supply(device, rack, circuit if _SUPPLY.match(circuit) else phase or feed or circuit)
+        for device, rack, circuit, phase, feed in failed
+    ]
     bits_left = tuple(Bit(device, rack, bit) for device, rack, bit in raised if not _SUPPLY.match(bit))
     return Slow(
         time=now,

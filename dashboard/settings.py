@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dashboard.facility_settings import Gear, Rules
 from storage.config import Duration
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -156,6 +157,7 @@ class Alarms(_Strict):
     #: a rack under this share of its rated power, with no GPU answering, has no power
     dead_rack_power_ratio: Share = 0.01
     fabric: Fabric = Fabric()
+    facility: Rules = Rules()
 
 
 class DashboardSettings(_Strict):
@@ -173,6 +175,7 @@ class DashboardSettings(_Strict):
     limits: Limits = Limits()
     energy: Energy = Energy()
     cost: Cost = Cost()
+    gear: Gear = Gear()
     alarms: Alarms = Alarms()
 
     @model_validator(mode="after")

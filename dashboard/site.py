@@ -17,7 +17,7 @@ INVENTORY_AGE = timedelta(hours=25)
 #: where GPUs go that no inventory names
 UNPLACED = "unplaced"
 #: all kinds but links, which are as many as ports and are read by the fabric alone
-_KINDS = ("site", "row", "rack", "host", "shelf", "pdu", "cdu", "switch", "meter", "engine")
+_KINDS = ("site", "row", "rack", "host", "shelf", "pdu", "cdu", "loop", "feed", "switch", "meter", "engine")
 _FIELDS = ("present", "expected_count", "rated_watts", "rated_flow_liters_per_second")
 
 
@@ -45,13 +45,35 @@ class Rack:
 
 
 @dataclass(frozen=True, slots=True)
+class Shelf:
+    """A power shelf or rack PDU: where it stands, how many supplies it should have, what it is rated for in all."""
+
+    name: str
+    rack: str
+    supplies: int | None = None
+    rated_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A feed (A or B) of the building: what it may carry, and the racks behind it."""
+
+    name: str
+    rated_watts: float | None = None
+    #: shelves and PDUs that hang on it
+    parts: tuple[str, ...] = ()
+    racks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cdu:
-    """A coolant distribution unit and the racks on its technology loop."""
+    """A coolant distribution unit and the racks on its technology loops."""
 
     name: str
     racks: tuple[str, ...] = ()
     rated_watts: float | None = None
     rated_flow_liters_per_second: float | None = None
+    loops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +89,12 @@ class Site:
     meters: Mapping[str, str] = field(default_factory=dict)
     #: inference engine (endpoint) -> host
     engines: Mapping[str, str] = field(default_factory=dict)
-    #: meter or PDU -> what it feeds
+    #: meter, feed, shelf or PDU -> what it feeds
     feeds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: the building's feeds, in natural order
+    power_feeds: tuple[Feed, ...] = ()
+    #: shelf or PDU -> what it is
+    shelves: Mapping[str, Shelf] = field(default_factory=dict)
     #: switch -> hosts behind it
     uplinks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: switch -> its rack, "" where it stands in none
@@ -120,16 +146,19 @@ def build_site(inventory: pd.DataFrame) -> Site:
     rated, flow = _ratings(rows, "rated_watts"), _ratings(rows, "rated_flow_liters_per_second")
     racks = tuple(_rack(rack, row, holds, cools, rated, flow) for rack, row in _placed_racks(rows, holds))
     hosts = _hosts(rows, racks)
-    cdus = _named(rows, "cdu")
+    cdus, feeds = _named(rows, "cdu"), _children(rows, "feeds")
+    shelves = _shelves(rows, racks, rated)
     return Site(
         name=next(iter(_named(rows, "site")), next((row["site"] for row in rows if row["site"]), "")),
         rows=tuple(sorted({rack.row for rack in racks}, key=natural)),
         racks=racks,
         hosts=hosts,
-        cdus=tuple(Cdu(c, _of_kind(cools, c, "rack"), rated.get(c), flow.get(c)) for c in cdus),
+        cdus=tuple(Cdu(c, _cooled(cools, c), rated.get(c), flow.get(c), _of_kind(cools, c, "loop")) for c in cdus),
         meters=MappingProxyType({row["id"]: row["scope"] for row in rows if row["kind"] == "meter" and row["scope"]}),
         engines=MappingProxyType({row["id"]: row["parent"] for row in rows if row["kind"] == "engine"}),
-        feeds=_children(rows, "feeds"),
+        feeds=feeds,
+        power_feeds=tuple(_feed(name, rated.get(name), feeds, racks) for name in _named(rows, "feed")),
+        shelves=shelves,
         uplinks=_children(rows, "uplinks"),
         switches=_switches(rows),
     )
@@ -216,8 +245,48 @@ def _rack(
     flow: Mapping[str, float],
 ) -> Rack:
     hosts, shelves, pdus = (_of_kind(holds, name, kind) for kind in ("host", "shelf", "pdu"))
-    cdu = next((up for up, kind, child in cools if kind == "rack" and child == name), "")
+    cdu = _cooler(cools, name)
     return Rack(name, row, hosts, shelves, pdus, cdu, rated.get(name), flow.get(name))
+
+
+def _cooler(cools: list[tuple[str, str, str]], rack: str) -> str:
+    """Return the CDU of a rack: its own, else that of its loop."""
+    above = next((up for up, kind, child in cools if kind == "rack" and child == rack), "")
+    return next((up for up, kind, child in cools if kind == "loop" and child == above), above)
+
+
+def _cooled(cools: list[tuple[str, str, str]], cdu: str) -> tuple[str, ...]:
+    """Return the racks of a CDU: on it, and on its loops."""
+    loops = _of_kind(cools, cdu, "loop")
+    found = {rack for up in (cdu, *loops) for rack in _of_kind(cools, up, "rack")}
+    return tuple(sorted(found, key=natural))
+
+
+def _feed(name: str, rated: float | None, feeds: Mapping[str, tuple[str, ...]], racks: tuple[Rack, ...]) -> Feed:
+    """Return a feed with what hangs on it, through whatever stands between."""
+    below: dict[str, None] = {}
+    waiting = [name]
+    while waiting:
+        for child in feeds.get(waiting.pop(), ()):
+            if child not in below:
+                below[child] = None
+                waiting.append(child)
+    fed = (r.name for r in racks if r.name in below or any(part in below for part in (*r.shelves, *r.pdus)))
+    parts = {part for rack in racks for part in (*rack.shelves, *rack.pdus) if part in below}
+    return Feed(name, rated, tuple(sorted(parts, key=natural)), tuple(fed))
+
+
+def _shelves(rows: list[dict[str, Any]], racks: tuple[Rack, ...], rated: Mapping[str, float]) -> Mapping[str, Shelf]:
+    held = [row for row in rows if row["kind"] in ("shelf", "pdu")]
+    counts = _ratings(held, "expected_count")
+    where = {part: rack.name for rack in racks for part in (*rack.shelves, *rack.pdus)}
+    names = sorted({row["id"] for row in held}, key=natural)
+    return MappingProxyType(
+        {
+            name: Shelf(name, where.get(name, ""), int(counts[name]) if name in counts else None, rated.get(name))
+            for name in names
+        }
+    )
 
 
 def _hosts(rows: list[dict[str, Any]], racks: tuple[Rack, ...]) -> tuple[Host, ...]:

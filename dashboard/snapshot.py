@@ -2,16 +2,16 @@
 
 import base64
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dashboard import facility, faults, gpus, idle, provenance, replay
 from dashboard.alarms import engine, rules
-from dashboard.alarms.findings import FabricNow, HostNow, Scene, Trust
-from dashboard.boundaries import Boundary, boundaries, rack_energies, rack_window
-from dashboard.heat import heat_number
+from dashboard.alarms.findings import Doubt, FabricNow, HostNow, Scene, Trust
+from dashboard.boundaries import Boundary, boundaries, doubtful, rack_energies, rack_window
+from dashboard.heat import heat_number, liquid_ratio_number
 from dashboard.kpis import cooling
 from dashboard.kpis.cost import idle_cost_per_hour
 from dashboard.kpis.windows import Bools, Floats, Ints, tally
@@ -27,6 +27,8 @@ from dashboard.numbers import (
 )
 from dashboard.observe import Observation, observe
 from dashboard.places import Places, engine_hosts, gpu_places, power_places
+from dashboard.plant import view as plants
+from dashboard.plant.numbers import bus_headroom_number, feed_headroom_number
 from dashboard.settings import DashboardSettings
 from dashboard.site import Layout, Site
 from dashboard.tables import Tables
@@ -81,23 +83,28 @@ def build(
     previous: Snapshot | None,
     now: float,
     fabric: FabricNow = NO_FABRIC,
+    plant: plants.View = plants.NOTHING,
 ) -> Snapshot:
-    """Return the snapshot at `now` (epoch s), with what `previous` remembers. `fabric`: as it was last looked at.
+    """Return the snapshot at `now` (epoch s), with what `previous` remembers.
+
+    `fabric`, `plant`: as they were last looked at.
 
     Raises:
         StoreError: the store does not answer; `previous` stays good for the next try.
     """
     memory = previous.memory if previous else None
     seen = observe(store, settings, memory.observation if memory else None, now)
-    tables = _tables(site, settings, seen, memory, now, fabric.notes)
+    tables, doubts = _trusted(_tables(site, settings, seen, memory, now, fabric.notes))
     fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
     racks = facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks)
     cdus = facility.cdus(site, seen.coolant, now)
-    numbers = _numbers(tables, boundaries(tables), fleet, cdus)
+    numbers = _doubted(_numbers(tables, boundaries(tables), fleet, cdus, plant), doubts)
     told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
     told = told or provenance.look(tables, seen.boards, fleet)
+    timers = memory.timers if memory else {}
     scene = _scene(tables, seen, fleet, racks, cdus, numbers, told, fabric)
-    timers = engine.step(memory.timers if memory else {}, rules.find(scene), settings.alarms, now)
+    scene = replace(scene, plant=plant, doubts=doubts, held=engine.held(timers))
+    timers = engine.step(timers, rules.find(scene), settings.alarms, now)
     return Snapshot(
         seq=previous.seq + 1 if previous else 1,
         time=now,
@@ -174,6 +181,19 @@ def _tables(
     )
 
 
+def _trusted(tables: Tables) -> tuple[Tables, Sequence[Doubt]]:
+    """Return the tables without sources of rack power that cannot be right, and what they are."""
+    doubted, told = doubtful(tables)
+    return (replace(tables, doubted=doubted) if told else tables), [Doubt(rack, why) for rack, why in told]
+
+
+def _doubted(numbers: dict[str, Number], doubts: Sequence[Doubt]) -> dict[str, Number]:
+    """Return the numbers, those of rack power with what was left out of them."""
+    why = "; ".join(f"rack {doubt.rack} left out: {doubt.text}" for doubt in doubts[:3])
+    names = ("rack_watts", "it_watts") if why else ()
+    return numbers | {name: replace(numbers[name], why=numbers[name].why or why) for name in names}
+
+
 def _verdicts(store: Store, tables: Tables, memory: Memory | None) -> idle.Verdicts:
     """Return the verdicts of the last tick, in the order of this tick's GPUs."""
     keys = tables.gpu.keys
@@ -216,7 +236,11 @@ def _hosts(tables: Tables, fleet: gpus.Fleet, resting: Set[str]) -> list[HostNow
 
 
 def _numbers(
-    tables: Tables, bounds: Sequence[Boundary], fleet: gpus.Fleet, cdus: Sequence[facility.CduNow]
+    tables: Tables,
+    bounds: Sequence[Boundary],
+    fleet: gpus.Fleet,
+    cdus: Sequence[facility.CduNow],
+    plant: plants.View,
 ) -> dict[str, Number]:
     watts = power_numbers(bounds)
     limit = it_limit_watts(tables.settings, [rack.rated_watts for rack in tables.site.racks])
@@ -226,8 +250,11 @@ def _numbers(
         **efficiency_numbers(tables, bounds),
         "it_headroom_watts": headroom_number(watts["it_watts"], limit),
         "pue": pue_number(tables, bounds),
+        "coolant_heat_watts": heat_number(tables, len(cdus)),
+        "liquid_heat_ratio": liquid_ratio_number(tables, len(cdus)),
+        "feed_headroom_watts": feed_headroom_number(tables),
+        "bus_headroom_ratio": bus_headroom_number(plant),
     }
-    found["coolant_heat_watts"] = heat_number(tables, len(cdus))
     found |= _gpu_numbers(tables, fleet, found["pue"].value or 1.0)
     return with_aims(found | _coolant_numbers(tables.now, cdus), tables.settings, limit)
 
@@ -327,7 +354,9 @@ def to_json(snapshot: Snapshot, build_version: str, tick_seconds: float) -> dict
 
 
 def _alarm(alarm: engine.Alarm) -> dict[str, Any]:
-    return {**asdict(alarm.finding), "since": round(alarm.since, 3), "ack": alarm.ack}
+    told = asdict(alarm.finding)
+    del told["level"]
+    return {**told, "since": round(alarm.since, 3), "ack": alarm.ack}
 
 
 def _fabric(fabric: FabricNow) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dashboard.kpis.windows import Ints
+from dashboard.kpis.windows import Bools, Ints
 from dashboard.places import Places, PowerPlaces
 from dashboard.recent import Query, Recent
 from dashboard.settings import DashboardSettings
@@ -83,3 +83,5 @@ class Tables:
     window_seconds: float
     #: host -> what its switch ports suffer that can hold its GPUs up
     fabric_notes: Mapping[str, str] = field(default_factory=dict)
+    #: per power series: it cannot be right and counts nowhere; None before that was looked at
+    doubted: Bools | None = None

@@ -308,6 +308,7 @@ pump_speed_ratio                gauge   0..1.2      pump speed over rated speed
 pump_speed_rpm                  gauge   0..30000    pump speed
 pump_state                      state   0=stopped,1=running,2=fault  what the pump does
 level_ratio                     gauge   0..1        fill of the reservoir
+level_state                     state   0=normal,1=warning,2=critical  fill of the reservoir as the device judges it
 ph                              gauge   0..14       acidity
 conductivity_siemens_per_meter  gauge   0..10       conductivity
 turbidity_ntu                   gauge   0..4000     turbidity

@@ -162,8 +162,13 @@ def parse(arguments: Sequence[str]) -> Mapping[str, Any]:
     name, *rest = arguments
     commands = subcommands()
     assert name in commands, f"tokenwatt has no command {name!r}"
+    command = commands[name]
+    if own := getattr(command, "commands", None):
+        assert rest, f"tokenwatt {name} needs one of {', '.join(own)}"
+        assert rest[0] in own, f"tokenwatt {name} has no command {rest[0]!r}"
+        command, rest = own[rest[0]], rest[1:]
     try:
-        parameters: Mapping[str, Any] = commands[name].make_context(name, list(rest)).params
+        parameters: Mapping[str, Any] = command.make_context(name, list(rest)).params
     except Exception as error:  # noqa: BLE001 - typer carries its own click, whose errors have no public name
         pytest.fail(f"tokenwatt {' '.join(arguments)}: {getattr(error, 'message', error)}")
     return parameters

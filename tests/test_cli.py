@@ -26,7 +26,7 @@ from storage.schema import MEASUREMENTS
 # Each start of the program costs seconds, on a busy machine many.
 pytestmark = pytest.mark.timeout(240)
 
-COMMANDS = ("demo", "up", "collect", "serve", "simulate", "check", "probe", "version")
+COMMANDS = ("demo", "up", "collect", "serve", "simulate", "check", "probe", "profile", "version")
 #: scheme of a target's URL -> a measurement that its device cannot be without
 PROTOCOLS = {
     "nvml": "gpu",
@@ -97,7 +97,7 @@ def status(url: str) -> int:
 # Help
 
 
-def test_help_lists_the_eight_commands(tokenwatt: Tokenwatt) -> None:
+def test_help_lists_all_commands(tokenwatt: Tokenwatt) -> None:
     answer = tokenwatt("--help")
     assert answer.code == 0
     assert sorted(re.findall(r"(?m)^│ ([a-z]+)  ", answer.out)) == sorted(COMMANDS)

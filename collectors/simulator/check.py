@@ -2,7 +2,8 @@
 
 One snapshot is compared. Each of its numbers names the window it speaks of and the truth is asked for that very window,
 so nothing has to stand still. Tokens per joule and PUE are recomputed from true tokens and true joules. When faults are
-planned, the totals over one window from before the first fault to after the last one are compared too.
+planned, the totals over one window from before the first fault to after the last one are compared too, and the
+findings that must show: each in its time and no other.
 """
 
 import json
@@ -13,6 +14,9 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from collectors.simulator.findings import EXPECTED as EXPECTED_FINDINGS
+from collectors.simulator.findings import GRACE_SECONDS, Watch, falsifies
 
 TOLERANCE = 0.01
 #: of the totals over all faults: polls are answered some hundredths of a second after their time stamps, and SGLang
@@ -30,8 +34,8 @@ TOTALS = {
 }
 #: time from when all is seen to the start of the totals' window, and from there to the first fault
 EASE_SECONDS, LEAD_SECONDS = 5.0, 10.0
-#: after the last fault: the ramp that it ends with, and the longest live window, which ends up to 20 s ago; power that
-#: is read each 10 s follows a ramp to half a percent only
+#: after the last fault that touches a number: the ramp that it ends with, and the longest live window, which ends up to
+#: 20 s ago; power that is read each 10 s follows a ramp to half a percent only
 CALM_SECONDS = 95.0
 #: for so long faults are put off until the whole site is seen; then they are brought forward
 HOLD_SECONDS = 3_600.0
@@ -39,6 +43,8 @@ HOLD_SECONDS = 3_600.0
 FAULTS_SECONDS = 600.0
 IDLE_STATES = frozenset({"parked", "reserved_idle", "unallocated_idle", "stalled"})
 _POLL_SECONDS = 0.5
+#: between two looks at the findings; the snapshot moves on every other second
+LOOK_SECONDS = 1.0
 #: coverage of a number that speaks of the whole site
 WHOLE = 0.995
 
@@ -51,6 +57,11 @@ def _per_second(quantity: str) -> Callable[[Truth], float]:
 
 def _ratio(over: str, under: str) -> Callable[[Truth], float]:
     return lambda truth: truth[over] / truth[under]
+
+
+def _feed_headroom(truth: Truth) -> float:
+    """Return what is left of one feed's rating when it carries both. Units: W."""
+    return truth["feed_rated_watts"] - (truth["feed_a_joules"] + truth["feed_b_joules"]) / truth["seconds"]
 
 
 #: number of the snapshot -> what it should be
@@ -69,6 +80,8 @@ EXPECTED: Mapping[str, Callable[[Truth], float]] = {
     "tokens_per_joule_it": _ratio("output_tokens", "it_joules"),
     "tokens_per_joule_facility": _ratio("output_tokens", "facility_joules"),
     "pue": _ratio("facility_joules", "it_joules"),
+    "liquid_heat_ratio": _ratio("coolant_heat_joules", "rack_joules"),
+    "feed_headroom_watts": _feed_headroom,
 }
 #: withheld without harm where no device of the site measures at nodes
 OPTIONAL = frozenset({"node_watts", "tokens_per_joule_node"})
@@ -99,14 +112,15 @@ def check(
     timeout_seconds: float = 120.0,
     settle_seconds: float = 120.0,
     calm_seconds: float = CALM_SECONDS,
+    look_seconds: float = LOOK_SECONDS,
 ) -> tuple[list[Row], bool]:
     """Return a row per quantity and whether all pass, `seconds` after the dashboard speaks of the whole site.
 
     Thousands of devices take a while to be asked for the first time. One that never answers is no reason to wait longer
     than `settle_seconds`: it shows in the numbers. A number within 1 % passes, a required one that is withheld does
     not; the set of idle GPUs must be the same. Faults that are planned to end are put off until all are seen, and
-    waited for, with `calm_seconds` after the last one; then the totals must agree within 0.1 %, but for energy that
-    nobody can see.
+    waited for, with `calm_seconds` after the last one that touches a number; then the totals must agree within 0.1 %,
+    but for energy that nobody can see. Meanwhile the findings are looked at every `look_seconds`.
 
     Raises:
         CheckError: no readiness within `timeout_seconds`, no answer, or an answer without the parts agreed.
@@ -117,19 +131,23 @@ def check(
     _wait_ready(dashboard, timeout_seconds)
     _wait_covered(dashboard, settle_seconds)
     since = _let_begin(faults, dashboard, control) if faults else 0.0
-    time.sleep(seconds)
-    if faults:
-        _wait_faults(control)
-        time.sleep(calm_seconds)
+    watch = Watch(_get(f"{dashboard}/api/v1/snapshot")) if faults else None
+    time.sleep(0.0 if watch else seconds)
+    if watch is not None:
+        _watch_faults(watch, dashboard, control, seconds, calm_seconds, look_seconds)
     snapshot = _get(f"{dashboard}/api/v1/snapshot")
     idle = _get(f"{control}/idle")
     try:
         numbers = snapshot["numbers"]
-        rows = [row for name in EXPECTED if (row := _compare(name, numbers.get(name), control)) is not None]
+        rated = float(_get(f"{control}/ratings")["feed-a"])
+        compared = (_compare(name, numbers.get(name), control, rated) for name in EXPECTED)
+        rows = [row for row in compared if row is not None]
         rows.append(_compare_idle(snapshot["idle"]["gpus"], idle))
         if faults:
             unseen = sum(UNSEEN_JOULES.get(fault["kind"], 0.0) for fault in faults)
             rows += _compare_totals(dashboard, control, since, _known_until(dashboard), unseen)
+        if watch is not None and any(fault["kind"] in EXPECTED_FINDINGS for fault in faults):
+            rows += _compare_findings(watch)
     except (KeyError, TypeError) as error:
         raise CheckError(f"{dashboard}: not as agreed: {error!r}") from error
     return rows, all(row.ok for row in rows)
@@ -149,13 +167,45 @@ def _let_begin(faults: list[Mapping[str, Any]], dashboard: str, control: str) ->
     return since
 
 
-def _wait_faults(control: str) -> None:
-    """Wait until no fault is left that ends by itself, the engines that load anew included."""
-    deadline = time.monotonic() + FAULTS_SECONDS
-    while any(fault["end"] is not None for fault in _get(f"{control}/faults")["faults"]):
-        if time.monotonic() > deadline:
+def _watch_faults(
+    watch: Watch, dashboard: str, control: str, seconds: float, calm_seconds: float, look_seconds: float
+) -> None:
+    """Look at the findings until the faults are over and their traces are gone from the numbers.
+
+    The engines that load anew are waited for too. The last fault leaves findings the time in which they may still come.
+    """
+    begun = time.monotonic()
+    touched = known = begun
+    while True:
+        faults = _get(f"{control}/faults")["faults"]
+        watch.look(_get(f"{dashboard}/api/v1/snapshot"), faults)
+        now = time.monotonic()
+        ending = [fault for fault in faults if fault["end"] is not None]
+        known = now if ending else known
+        touched = now if any(falsifies(fault["kind"]) for fault in ending) else touched
+        calm_until = max(touched + calm_seconds, known + min(calm_seconds, GRACE_SECONDS), begun + seconds)
+        if not ending and now >= calm_until:
+            return
+        if ending and now > begun + FAULTS_SECONDS:
             raise CheckError(f"{control}/faults: not over within {FAULTS_SECONDS:.0f} s")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(look_seconds)
+
+
+def _compare_findings(watch: Watch) -> list[Row]:
+    """Return a row per fault that must be seen, and one for the findings that belong to none."""
+    rows = [
+        Row(
+            f"finding {seen.kind} on {seen.object}",
+            seen.seconds,
+            seen.limit,
+            None,
+            seen.seconds is not None and seen.seconds <= seen.limit,
+            seen.what,
+        )
+        for seen in watch.seen()
+    ]
+    others = watch.strangers
+    return [*rows, Row("no other findings", float(len(others)), 0.0, None, not others, "; ".join(others))]
 
 
 def _known_until(dashboard: str) -> float:
@@ -182,15 +232,15 @@ def _compare_totals(dashboard: str, control: str, since: float, until: float, un
     return rows
 
 
-def _compare(name: str, number: Mapping[str, Any] | None, control: str) -> Row | None:
-    """Return the row of one number, or None for an optional one that nobody measures."""
+def _compare(name: str, number: Mapping[str, Any] | None, control: str, feed_watts: float) -> Row | None:
+    """Return the row of one number, or None for an optional one that nobody measures; `feed_watts` rates a feed."""
     number = number or {"why": "not in the snapshot"}
     shown = number.get("value")
     if shown is None:
         note = f"withheld: {number.get('why') or 'no reason given'}"
         return None if name in OPTIONAL else Row(name, None, None, None, False, note)
     window = urllib.parse.urlencode({"start": number["from"], "end": number["to"]})
-    truth = EXPECTED[name](_get(f"{control}/truth?{window}"))
+    truth = EXPECTED[name](_get(f"{control}/truth?{window}") | {"feed_rated_watts": feed_watts})
     error = abs(shown - truth) / abs(truth) if truth else None
     ok = shown == truth if error is None else error <= TOLERANCE
     return Row(name, shown, truth, error, ok, f"{number['to'] - number['from']:.0f} s")

@@ -1,6 +1,7 @@
 """The simulator's own door: what really happened, what is idle, which faults to play. JSON over HTTP on loopback.
 
-`GET /truth?start=&end=` (epoch seconds), `GET /idle`, `GET /faults` (kinds and faults), `POST /faults` with
+`GET /truth?start=&end=` (epoch seconds), `GET /idle`, `GET /faults` (kinds, and faults with the places that they can be
+seen at), `GET /ratings` (of the meters, in W), `POST /faults` with
 `{"kind": "leak", "object": "A01", "seconds": 60}`, `DELETE /faults?kind=&object=`, `POST /faults/delay` with
 `{"seconds": 20}`, which puts off all faults that have not begun. `GET /quirks` the weaknesses of each switch, `POST
 /quirks` with `{"device": "leaf-1", "name": "agent", "value": "dead"}`, `DELETE /quirks?device=leaf-1` for its defaults.
@@ -22,6 +23,7 @@ from aiohttp import web
 
 from collectors.simulator.effects import KINDS
 from collectors.simulator.factory import Factory
+from collectors.simulator.plant_faults import places_of
 from collectors.simulator.quirks import Quirks
 from collectors.simulator.quirks import switch as switch_quirk
 
@@ -41,6 +43,7 @@ async def start_control(factory: Factory, clock: Callable[[], float]) -> Control
     app = web.Application(middlewares=[_tell_mistakes])
     app.router.add_get("/truth", partial(_get_truth, factory))
     app.router.add_get("/idle", partial(_get_idle, factory))
+    app.router.add_get("/ratings", partial(_get_ratings, factory))
     app.router.add_get("/faults", partial(_get_faults, factory))
     app.router.add_post("/faults", partial(_post_fault, factory, clock))
     app.router.add_delete("/faults", partial(_delete_fault, factory))
@@ -80,7 +83,12 @@ async def _get_idle(factory: Factory, _: web.Request) -> web.Response:
 
 async def _get_faults(factory: Factory, _: web.Request) -> web.Response:
     kinds = {name: {"help": kind.help, "object": kind.objects} for name, kind in KINDS.items()}
-    return web.json_response({"kinds": kinds, "faults": [asdict(fault) for fault in factory.faults.known]})
+    known = [asdict(fault) | {"places": places_of(factory.layout, fault.object)} for fault in factory.faults.known]
+    return web.json_response({"kinds": kinds, "faults": known})
+
+
+async def _get_ratings(factory: Factory, _: web.Request) -> web.Response:
+    return web.json_response({meter.name: meter.rated_watts for meter in factory.layout.meters})
 
 
 async def _post_fault(factory: Factory, clock: Callable[[], float], request: web.Request) -> web.Response:

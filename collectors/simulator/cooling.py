@@ -10,6 +10,7 @@ import numpy as np
 
 from collectors.simulator.layout import Layout
 from collectors.simulator.noise import Wander, lag
+from collectors.simulator.plant_faults import SENSORS, PlantEffects
 from collectors.simulator.state import Bools, Cdus, Floats, Ints, RackLoops
 
 #: share of a shelf's output that the cold plates catch; the rest and the shelf's own loss go to the room's air
@@ -25,19 +26,31 @@ CDU_STANDING_RATIO = 0.001
 CDU_PUMP_RATIO = 0.02
 #: flow of the rated flow: what valves always let through, what one pump alone gives, what both give
 LEAST_FLOW_RATIO, ONE_PUMP_FLOW_RATIO, FULL_FLOW_RATIO = 0.25, 0.8, 1.15
+#: what is left of the flow in a starved loop, and how soon it is gone
+STARVED_FLOW_RATIO, STARVED_TAU_SECONDS = 0.4, 4.0
+#: turbulence, as a share of the flow
+FLUTTER_RATIO = 0.003
+#: what a leak takes from a reservoir, and how fast a dry one is filled again
+LEAKED_RATIO_PER_SECOND, FILL_TAU_SECONDS = 0.0005, 60.0
 
 
 def pg25_heat_per_liter(celsius: Floats) -> Floats:
-    """Return what a liter of PG25 (25 % propylene glycol by mass) holds. Units: J/(L K), at 5 to 90 degrees Celsius."""
-    rho = 1025.81 + celsius * (-0.244492 + celsius * (-0.00440142 + celsius * 1.43457e-5))
-    cp = 3871.12 + celsius * (2.51727 - celsius * 0.00186712)
+    """Return what a liter of PG25 (25 % propylene glycol by mass) holds. Units: J/(L K), at 5 to 90 degrees Celsius.
+
+    Source: fits to CoolProp 8, INCOMP::MPG-25%, within 0.011 %.
+    """
+    rho = 1025.813 + celsius * (-0.2444925 + celsius * (-0.00440142 + celsius * 1.434573e-5))
+    cp = 3871.269 + celsius * (2.514211 - celsius * 0.001867118)
     return rho * cp / 1000.0
 
 
 def water_heat_per_liter(celsius: Floats) -> Floats:
-    """Return what a liter of water holds. Units: J/(L K), at 5 to 90 degrees Celsius."""
-    rho = 1000.23 + celsius * (0.011039 + celsius * (-0.00584122 + celsius * 1.58393e-5))
-    cp = 4215.76 + celsius * (-2.71322 + celsius * (0.0678669 + celsius * (-6.95401e-4 + celsius * 2.90636e-6)))
+    """Return what a liter of water holds. Units: J/(L K), at 5 to 90 degrees Celsius.
+
+    Source: fits to CoolProp 8 at 101325 Pa, within 0.012 %.
+    """
+    rho = 1000.112 + celsius * (0.01309585 + celsius * (-0.005869762 + celsius * 1.592583e-5))
+    cp = 4216.764 + celsius * (-2.74896 + celsius * (0.06872273 + celsius * (-7.038866e-4 + celsius * 2.935129e-6)))
     return rho * cp / 1000.0
 
 
@@ -67,17 +80,28 @@ class Cooling:
         self._wander = Wander(rng, count, tau_seconds=120.0, sigma=0.06)
         self._air = Wander(rng, count, tau_seconds=600.0, sigma=0.5)
         self._offset = np.zeros(count)
+        own = rng.spawn(1)[0]
+        #: flow as the valves set it, and how it flutters around that
+        self._steady_flow = np.zeros(len(layout.racks))
+        self._flutter = Wander(own, len(layout.racks), tau_seconds=1.5, sigma=FLUTTER_RATIO)
+        self._filter = Wander(own, count, tau_seconds=60.0, sigma=0.01)
+        self._level = Wander(own, count, tau_seconds=120.0, sigma=0.001)
+        self._lost_level = np.zeros(count)
+        #: what stuck sensors repeat
+        self._held: dict[tuple[int, str], float] = {}
         #: heat in the cold plates that the loops have yet to carry, since the start; J
         self.stored_joules = np.zeros(len(layout.racks))
         self.racks = _initial_racks(self._rated_flow)
         self.cdus = _initial_cdus(count, rng)
+        self._full_level = self.cdus.level_ratio
 
-    def step(self, output_watts: Floats, pumps_ok: Bools, rack_leak: Ints, cdu_leak: Ints) -> None:
+    def step(self, output_watts: Floats, pumps_ok: Bools, rack_leak: Ints, cdu_leak: Ints, plant: PlantEffects) -> None:
         """Carry away the heat of `output_watts` per rack for one second."""
         self._step_supply(pumps_ok)
-        self._step_racks(output_watts * LIQUID_RATIO, pumps_ok, rack_leak)
+        self._step_racks(output_watts * LIQUID_RATIO, pumps_ok, rack_leak, plant.starved[self._cdu])
         self._step_technology_side(pumps_ok, cdu_leak)
         self._step_facility_side()
+        self._hold_stuck(plant.stuck)
 
     def _step_supply(self, pumps_ok: Bools) -> None:
         """A CDU on one pump gets 1.5 K warmer, slowly."""
@@ -85,15 +109,17 @@ class Cooling:
         self.cdus.tcs_supply_celsius = self._setpoint + self._offset + self._wander.step()
         self.racks.supply_celsius = self.cdus.tcs_supply_celsius[self._cdu]
 
-    def _step_racks(self, given_watts: Floats, pumps_ok: Bools, leak: Ints) -> None:
+    def _step_racks(self, given_watts: Floats, pumps_ok: Bools, leak: Ints, starved: Bools) -> None:
         racks = self.racks
         first = not racks.heat_watts.any()
         heat = given_watts if first else racks.heat_watts + lag(LOOP_TAU_SECONDS) * (given_watts - racks.heat_watts)
         wanted = heat / (pg25_heat_per_liter(racks.supply_celsius + 0.5 * TCS_RISE_KELVIN) * TCS_RISE_KELVIN)
         most = np.where(pumps_ok.all(axis=1), FULL_FLOW_RATIO, ONE_PUMP_FLOW_RATIO)[self._cdu]
         wanted = np.clip(wanted, LEAST_FLOW_RATIO * self._rated_flow, most * self._rated_flow)
-        change = 1.0 if first else lag(FLOW_TAU_SECONDS)
-        flow = racks.flow_liters_per_second + change * (wanted - racks.flow_liters_per_second)
+        wanted = np.where(starved, STARVED_FLOW_RATIO * wanted, wanted)
+        change = 1.0 if first else np.where(starved, lag(STARVED_TAU_SECONDS), lag(FLOW_TAU_SECONDS))
+        self._steady_flow = self._steady_flow + change * (wanted - self._steady_flow)
+        flow = self._steady_flow * (1.0 + self._flutter.step())
         racks.flow_liters_per_second = flow
         racks.return_celsius, racks.heat_watts = carry(heat, flow, racks.supply_celsius, pg25_heat_per_liter)
         self.stored_joules += given_watts - racks.heat_watts
@@ -112,7 +138,7 @@ class Cooling:
         head = 60e3 + 140e3 * part**2
         cdus.tcs_return_pascals = np.full(flow.size, 120e3)
         cdus.tcs_supply_pascals = cdus.tcs_return_pascals + head
-        cdus.filter_in_pascals = cdus.tcs_supply_pascals + 8e3 + 22e3 * part**2
+        cdus.filter_in_pascals = cdus.tcs_supply_pascals + 8e3 + 22e3 * part**2 * (1.0 + self._filter.step())
         cdus.filter_out_pascals = cdus.tcs_supply_pascals + 8e3
         speed = np.minimum((0.25 + 0.5 * part) * np.where(pumps_ok.all(axis=1), 1.0, 1.3), 1.0)
         cdus.pump_ok = pumps_ok
@@ -123,6 +149,16 @@ class Cooling:
         cdus.humidity_ratio = 0.42 - 0.01 * self._air.value
         cdus.dew_point_celsius = _dew_point(cdus.ambient_celsius, cdus.humidity_ratio)
         cdus.leak = leak
+        filled = self._lost_level * (1.0 - lag(FILL_TAU_SECONDS))
+        self._lost_level = np.where(leak > 0, self._lost_level + LEAKED_RATIO_PER_SECOND, filled)
+        cdus.level_ratio = np.clip(self._full_level - self._lost_level + self._level.step(), 0.0, 1.0)
+
+    def _hold_stuck(self, stuck: set[tuple[int, str]]) -> None:
+        """Let stuck sensors repeat what they read last; the coolant itself flows on."""
+        self._held = {key: value for key, value in self._held.items() if key in stuck}
+        for row, sensor in stuck:
+            readings: Floats = getattr(self.cdus, SENSORS[sensor])
+            readings[row] = self._held.setdefault((row, sensor), float(readings[row]))
 
     def _step_facility_side(self) -> None:
         cdus = self.cdus

@@ -13,6 +13,13 @@ from typing import Literal
 import numpy as np
 
 from collectors.simulator.layout import Layout
+from collectors.simulator.plant_faults import (
+    PLANT_KINDS,
+    PlantEffects,
+    PlantKind,
+    list_plant_objects,
+    no_plant_effects,
+)
 from collectors.simulator.state import Bools, Ints
 from collectors.simulator.switch_faults import (
     SWITCH_KINDS,
@@ -52,6 +59,7 @@ class Effects:
     gpu_away: Bools
     throttled: Bools
     fabric: FabricEffects
+    plant: PlantEffects
     slowed_hosts: Bools
     #: ending their last requests
     draining: Bools
@@ -163,6 +171,13 @@ def _on_fabric(kind: SwitchKind) -> Apply:
     return apply
 
 
+def _on_plant(kind: PlantKind) -> Apply:
+    def apply(effects: Effects, name: str, at: Index) -> None:
+        kind.apply(effects.plant, name, at)
+
+    return apply
+
+
 def _leak(effects: Effects, name: str, at: Index) -> None:
     rack, cdu = at
     if rack >= 0:
@@ -260,17 +275,18 @@ KINDS: Mapping[str, Kind] = {
         name: Kind(kind.help, kind.objects, _on_fabric(kind), seconds=kind.seconds)
         for name, kind in SWITCH_KINDS.items()
     },
+    **{name: Kind(kind.help, kind.objects, _on_plant(kind)) for name, kind in PLANT_KINDS.items()},
 }
 
 
 def list_objects(layout: Layout) -> dict[str, dict[str, Index]]:
     """Return, per class of objects, each object's name and where it stands in the arrays.
 
-    GPUs are called by UUID or `node-a01-1/0`, ports `leaf-1/Ethernet0`, power supplies by Modbus unit `shelf-a01/208`.
+    GPUs are called by UUID or `node-a01-1/0`, ports `leaf-1/Ethernet0`.
     """
     hosts: dict[str, Index] = {host.name: (index,) for index, host in enumerate(layout.hosts)}
     racks: dict[str, Index] = {rack.name: (index,) for index, rack in enumerate(layout.racks)}
-    cdus: dict[str, Index] = {cdu.name: (index,) for index, cdu in enumerate(layout.cdus)}
+    plant = list_plant_objects(layout)
     gpus: dict[str, Index] = {}
     behind: dict[tuple[str, int], int] = {}
     for index, host in enumerate(layout.hosts):
@@ -285,19 +301,14 @@ def list_objects(layout: Layout) -> dict[str, dict[str, Index]]:
         "host in use": {host.name: hosts[host.name] for host in layout.hosts if host.workload != "none"},
         "serving host": {host.name: hosts[host.name] for host in layout.hosts if host.engine is not None},
         "rack": racks,
-        "cdu": cdus,
-        "rack or cdu": {n: (*at, -1) for n, at in racks.items()} | {n: (-1, *at) for n, at in cdus.items()},
-        "psu": {
-            f"{shelf.name}/{unit}": (row, column)
-            for row, shelf in enumerate(layout.shelves)
-            for column, unit in enumerate(shelf.units)
-        },
+        "rack or cdu": {n: (*at, -1) for n, at in racks.items()} | {n: (-1, *at) for n, at in plant["cdu"].items()},
         "port": {
             f"{switch.name}/{port}": (behind.get((switch.name, column), -1), row, column)
             for row, switch in enumerate(layout.switches)
             for column, port in enumerate(switch.ports)
         },
         "device": {},
+        **plant,
         **list_switch_objects(layout),
     }
 
@@ -311,6 +322,7 @@ def no_effects(layout: Layout, modes: Ints) -> Effects:
         gpu_away=np.zeros(layout.gpus, dtype=np.bool_),
         throttled=np.zeros(racks, dtype=np.bool_),
         fabric=no_fabric_effects(layout),
+        plant=no_plant_effects(layout),
         slowed_hosts=np.zeros(hosts, dtype=np.bool_),
         draining=np.zeros(hosts, dtype=np.bool_),
         server_down=np.zeros(hosts, dtype=np.bool_),

@@ -45,10 +45,11 @@ class Factory:
     state: State
     faults: Faults
     #: names of devices that do not answer, of those that refuse the connection, of exporters that repeat themselves,
-    #: and seconds by which others are late
+    #: of those that give kilowatts for watts, and seconds by which others are late
     silent: set[str]
     refused: set[str]
     stale: set[str]
+    kilowatts: set[str]
     slow: dict[str, float]
     #: names of switches whose SNMP subagent is dead, by a fault
     agents_dead: set[str]
@@ -188,6 +189,7 @@ class Factory:
         self._effects = self.faults.effects()
         self.silent, self.slow = self._effects.silent, self._effects.slow
         self.refused, self.stale = self._effects.refused, self._effects.stale
+        self.kilowatts = self._effects.plant.kilowatts
         self.agents_dead = self._effects.fabric.agents_dead
         self._boards.set_modes(self._effects.modes, self._effects.gpu_lost, self._effects.gpu_away, now)
 
@@ -206,16 +208,18 @@ class Factory:
         clock_ratio = self._boards.step(load, cooling.racks.supply_celsius, effects.throttled, electrics.braked)
         self._serving.step(load, clock_ratio, effects.modes, effects.draining)
         self._fabric.step(now, effects.modes, load, effects.fabric)
-        electrics.step_racks(self.state.gpus.power_watts, effects.supplies_ok)
-        electrics.step_network(self.state.switches.psu_watts.sum(axis=1))
-        cooling.step(electrics.shelves.output_watts, effects.pumps_ok, effects.rack_leak, effects.cdu_leak)
+        electrics.step_racks(self.state.gpus.power_watts, effects.supplies_ok, effects.plant)
+        electrics.step_network(self.state.switches.psu_watts.sum(axis=1), effects.plant.phase_lost)
+        output = electrics.shelves.output_watts
+        cooling.step(output, effects.pumps_ok, effects.rack_leak, effects.cdu_leak, effects.plant)
         electrics.step_site(float(cooling.cdus.heat_watts.sum()), float(cooling.cdus.power_watts.sum()))
         self._ledger.set_rates(self._rates())
 
     def _rates(self) -> Totals:
         state = self.state
         rack_watts = float(state.shelves.input_watts.sum())
-        watts = {meter.scope: float(state.meters.watts[index]) for index, meter in enumerate(self.layout.meters)}
+        meters = zip(self.layout.meters, state.meters.watts.tolist(), strict=True)
+        watts = {meter.scope or meter.name: drawn for meter, drawn in meters}
         return Totals(
             output_tokens=float(state.engines.output_tokens.rate.sum()),
             input_tokens=float(state.engines.prompt_tokens.rate.sum()),
@@ -227,6 +231,9 @@ class Factory:
             it_joules=watts["it"],
             facility_joules=watts["facility"],
             coolant_heat_joules=float(state.cdus.heat_watts.sum()),
+            feed_a_joules=watts["feed-a"],
+            feed_b_joules=watts["feed-b"],
+            rack_liquid_joules=float(state.racks.heat_watts.sum()),
         )
 
     def _final(self, passing: Counters, finished: Counters) -> float:

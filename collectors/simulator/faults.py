@@ -8,11 +8,14 @@ second, and last one step at least; `seconds` holds the draining too.
 A script need not know a site's names: `any dcgm gpu` is the first GPU of the first host that fits and that no entry
 before has taken, `any sglang dcgm host` a host. The words: nvml dcgm amd vllm sglang serving training, then host or
 gpu. Only hosts at work are taken. `any training port` is the first port of such a host's NICs, `any snmp port` one on a
-switch of that protocol (snmp, gnmi), `any uplink port` one that leads to a spine; `any gnmi switch` a switch.
+switch of that protocol (snmp, gnmi), `any uplink port` one that leads to a spine; `any gnmi switch` a switch. `any
+hvdc_400 shelf` is a power shelf, `any hpr psu` a supply, `any hvdc rack` a rack with such a bus (hpr, hvdc, hvdc_400,
+hvdc_800), `any modbus cdu` a CDU, `any redfish flow sensor` one of its sensors, `any pdu` a rack PDU; of those that fit
+the one whose device was taken least often.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,21 +34,33 @@ from collectors.simulator.effects import (
 )
 from collectors.simulator.layout import Host, Layout
 from collectors.simulator.links import find_links
+from collectors.simulator.plant_faults import pick_in_plant
 from collectors.simulator.state import STEP_SECONDS, Ints
 from collectors.simulator.switch_faults import SWITCH_KINDS, Index, pick_in_fabric
 from collectors.simulator.workload import Mode
 
-#: class of objects -> the last of the words that pick one of it
-_THINGS = {
-    "gpu": "gpu",
-    "host": "host",
-    "host in use": "host",
-    "serving host": "host",
-    "port": "port",
-    "switch": "switch",
-    "SNMP switch": "switch",
-    "liquid-cooled switch": "switch",
+#: class of objects -> the words of which the last one picks one of it
+_THINGS: Mapping[str, tuple[str, ...]] = {
+    "gpu": ("gpu",),
+    "host": ("host",),
+    "host in use": ("host",),
+    "serving host": ("host",),
+    "port": ("port",),
+    "switch": ("switch",),
+    "SNMP switch": ("switch",),
+    "liquid-cooled switch": ("switch",),
+    "rack": ("rack",),
+    "rack or cdu": ("rack", "cdu"),
+    "shelf": ("shelf",),
+    "hvdc shelf": ("shelf",),
+    "hvdc_400 shelf": ("shelf",),
+    "psu": ("psu",),
+    "pdu": ("pdu",),
+    "shelf or pdu": ("shelf", "pdu"),
+    "cdu": ("cdu",),
+    "sensor": ("sensor",),
 }
+_PLANT_THINGS = frozenset({"rack", "shelf", "psu", "pdu", "cdu", "sensor"})
 #: the scripts that come with the simulator
 SCRIPTS = Path(__file__).with_name("scripts")
 
@@ -163,7 +178,7 @@ class Faults:
         return effects
 
     def pick(self, kind: str, words: str, taken: set[str]) -> str:
-        """Return the object that `any ... host`, gpu, port or switch names, and note what it takes in `taken`.
+        """Return the object that `any ... host`, gpu, port, shelf and so on names; note what it takes in `taken`.
 
         Raises:
             ValueError: there is no such kind, it falls on other things, or no host is left that fits.
@@ -172,8 +187,10 @@ class Faults:
             raise ValueError(_unknown("fault", kind, KINDS))
         _, *roles, thing = words.split()
         objects = KINDS[kind].objects
-        if thing != _THINGS.get(objects):
+        if thing not in _THINGS.get(objects, ()):
             raise ValueError(f"{kind} takes a {objects}, not {words!r}")
+        if thing in _PLANT_THINGS:
+            return self._pick_in_plant(words, thing, roles, objects, taken)
         if kind in SWITCH_KINDS:
             return pick_in_fabric(self._layout, self._links, kind, roles, self._objects[objects], taken)
         for host, mode in zip(self._layout.hosts, self._modes.tolist(), strict=True):
@@ -183,6 +200,12 @@ class Faults:
                 taken.add(host.name)
                 return name
         raise ValueError(f"no host at work is left for {words!r} in a site of {self._layout.gpus} GPUs")
+
+    def _pick_in_plant(self, words: str, thing: str, roles: Sequence[str], objects: str, taken: set[str]) -> str:
+        found = pick_in_plant(self._layout, thing, roles, self._objects[objects], taken)
+        if found is None:
+            raise ValueError(f"there is no {words.removeprefix('any ')!r} in a site of {self._layout.gpus} GPUs")
+        return found
 
     def _roles(self, host: Host) -> set[str]:
         serving = {"serving", self._layout.server_of(host).split("-")[0]} if host.engine is not None else {"training"}

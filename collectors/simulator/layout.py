@@ -25,6 +25,15 @@ PSU_WATTS = 5_500.0
 #: Modbus unit ids of HPR power supplies, in the order in which shelves fill up.
 #: Source: facebook/openbmc rackmon2 maps.
 PSU_UNITS = (*range(208, 214), *range(218, 232), *range(144, 153), *range(154, 160), *range(167, 192))
+#: likewise of the rectifiers of an HVDC shelf
+HVDC_UNITS = tuple(range(11, 59))
+#: from this many racks on, the second and the fourth of every four have HVDC bus bars
+HVDC_FROM_RACKS = 4
+#: what a node with all boards at their limit draws at its shelf's input, and a leaf switch at its PDU's
+HOST_FULL_WATTS, SWITCH_FULL_WATTS = 10_300.0, 1_000.0
+#: of one feed's rating, when it carries all of feed A and B at full load
+FAILOVER_LOAD_RATIO = 0.97
+FEEDS = ("feed-a", "feed-b")
 CDU_RATINGS_WATTS = (50e3, 100e3, 200e3, 300e3, 500e3, 800e3, 1000e3, 1350e3, 2000e3, 3000e3)
 #: rated flow: 1.5 L/min per kW of liquid heat at 10 K (PG25), 85 % of the rack's power into the loop
 RATED_FLOW_LITERS_PER_JOULE = 1.5 / 60e3 * 0.85
@@ -93,7 +102,7 @@ class Rack:
 class Shelf:
     """A power shelf: an ORv3 HPR one (50 V, Modbus units behind one shelf controller), or an HVDC one.
 
-    Supplies with an even place hang on feed A, those with an odd one on feed B.
+    Supplies with an even place hang on feed A, those with an odd one on feed B. Rack PDUs hang on feed A.
     """
 
     name: str  # shelf-a01
@@ -172,7 +181,7 @@ class Layout:
     cdus: tuple[Cdu, ...]
     switches: tuple[Switch, ...]
     pdus: tuple[Pdu, ...]
-    meters: tuple[Meter, ...]
+    meters: tuple[Meter, ...]  # main, IT, feed A, feed B
     deployments: tuple[Deployment, ...]
 
     @property
@@ -184,7 +193,17 @@ class Layout:
     def scrape_seconds(self) -> float:
         """Return the interval at which exporters, inference servers and NVML are to be read. Units: s."""
         # One core reads some 150 pages a second; beside it the simulator and the wall want theirs.
-        return 5.0 if self.gpus <= LARGE_GPUS else 10.0 if self.gpus <= 4 * LARGE_GPUS else 15.0
+        return 5.0 if not self.is_large else 10.0 if self.gpus <= 4 * LARGE_GPUS else 15.0
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether there are too many devices to ask each as often as at a small site."""
+        return self.gpus > LARGE_GPUS
+
+    @property
+    def plant_seconds(self) -> float:
+        """Return the interval at which power shelves and CDUs are to be read. Units: s."""
+        return 10.0 if self.is_large else 2.0
 
     def server_of(self, host: Host) -> str:
         """Return the device name of the inference server of a serving host: `vllm-node-a01-1`."""
@@ -223,7 +242,6 @@ def build_layout(gpus: int, *, seed: int = 1) -> Layout:
     switches, pdus = _build_network(count)
     slots = _assign(gpus // GPUS_PER_HOST, rng)
     hosts = _build_hosts(racks, switches, slots)
-    it_watts = sum(rack.rated_watts for rack in racks) + sum(pdu.rated_watts for pdu in pdus)
     return Layout(
         site="DEMO-1",
         rows=(*dict.fromkeys(row for row, _ in names), "N"),
@@ -231,11 +249,11 @@ def build_layout(gpus: int, *, seed: int = 1) -> Layout:
         hosts=hosts,
         gpu_uuids=_gpu_uuids(hosts, rng),
         gpu_model=NVIDIA_MODEL,
-        shelves=tuple(_build_shelf(rack) for rack in racks),
+        shelves=tuple(_build_shelf(rack, index, count) for index, rack in enumerate(racks)),
         cdus=cdus,
         switches=switches,
         pdus=pdus,
-        meters=(Meter("meter-main", "facility", 1.3 * it_watts), Meter("meter-it", "it", it_watts)),
+        meters=_build_meters(racks, switches, pdus),
         deployments=_build_deployments(hosts),
     )
 
@@ -286,9 +304,23 @@ def _build_racks(gpus: int, per_rack: int, names: Sequence[tuple[str, str]], cdu
     return tuple(racks)
 
 
-def _build_shelf(rack: Rack) -> Shelf:
+def _build_shelf(rack: Rack, index: int, racks: int) -> Shelf:
     units = math.ceil(rack.rated_watts / PSU_WATTS) + 1
+    place = index % 4 if racks >= HVDC_FROM_RACKS else 0
+    if place in (1, 3):
+        return Shelf(rack.shelf, rack.name, HVDC_UNITS[:units], PSU_WATTS, "hvdc_400" if place == 1 else "hvdc_800")
     return Shelf(rack.shelf, rack.name, PSU_UNITS[:units], PSU_WATTS)
+
+
+def _build_meters(racks: Sequence[Rack], switches: Sequence[Switch], pdus: Sequence[Pdu]) -> tuple[Meter, ...]:
+    it_watts = sum(rack.rated_watts for rack in racks) + sum(pdu.rated_watts for pdu in pdus)
+    hosts = sum(len(rack.hosts) for rack in racks)
+    feed_watts = (hosts * HOST_FULL_WATTS + len(switches) * SWITCH_FULL_WATTS) / FAILOVER_LOAD_RATIO
+    return (
+        Meter("meter-main", "facility", 1.3 * it_watts),
+        Meter("meter-it", "it", it_watts),
+        *(Meter(feed, "", round(feed_watts, -2)) for feed in FEEDS),
+    )
 
 
 def _build_network(racks: int) -> tuple[tuple[Switch, ...], tuple[Pdu, ...]]:

@@ -26,6 +26,11 @@ class Totals:
     facility_joules: float
     #: carried by the technology loops of all CDUs
     coolant_heat_joules: float
+    #: drawn from feed A and from feed B, which make the IT power together
+    feed_a_joules: float
+    feed_b_joules: float
+    #: taken from the racks by their loops
+    rack_liquid_joules: float
     #: tokens by the final clock: a server that counts a request at its end (SGLang) counts it there
     final_output_tokens: float
     final_input_tokens: float

@@ -105,6 +105,14 @@ class MibBuilder:
         """Add a Gauge32."""
         self._values[oid] = lambda _: (GAUGE32, min(2**32 - 1, round(value())))
 
+    def counting_gauge(self, oid: Oid, value: Callable[[float], int]) -> None:
+        """Add a Gauge32 that counts, as makers of PDUs type their energy."""
+        self._values[oid] = lambda now: (GAUGE32, value(now) & 0xFFFFFFFF)
+
+    def octets(self, oid: Oid, value: Callable[[], bytes]) -> None:
+        """Add an octet string."""
+        self._values[oid] = lambda _: (OCTETS, value())
+
     def constant_gauge(self, oid: Oid, value: float) -> None:
         """Add a Gauge32 that never changes."""
         self.fixed(oid, (GAUGE32, min(2**32 - 1, round(value))))

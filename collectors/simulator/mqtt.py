@@ -2,13 +2,14 @@
 
 Metadata is retained and told again every 100 s. Values are sent when they change by more than a small dead-band, power
 with every period, and all of them again after 10 s, so that a new listener soon knows the whole site. Racks and meters
-take turns, one share of them each second.
+take turns, one share of them each second; leaks are told in the second in which they are seen.
 
 Source: NVIDIA dsx-exchange bms.yaml (AsyncAPI) and its companion guide.
 """
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,15 @@ from typing import Any
 from amqtt.broker import Broker
 
 from collectors.simulator.factory import Factory
+from collectors.simulator.layout import FEEDS, Layout
 from collectors.simulator.service import Device, Service
 
 _NAME = "bms"
-#: above this many GPUs values come every 10 s instead of every 2 s
-_LARGE = 1024
 _METADATA_SECONDS = 100
 #: an unchanged value is told again; the contract allows 100 s
 _REPEAT_SECONDS = 10
 _HEARTBEAT_SECONDS = 10
+_NOMINAL_VOLTS = 400.0
 _STATES: Mapping[str, Sequence[str]] = {
     "RackLeakDetect": ("NoLeak", "Leak"),
     "RackLeakSensorFault": ("NoFault", "Fault"),
@@ -42,6 +43,8 @@ class _Topic:
     #: smallest change that is told; 0 with every period
     dead_band: float
     decimals: int
+    #: told at once, not with its turn
+    urgent: bool = False
     told: float | None = None
     #: publisher's second in which it was told
     told_at: int = 0
@@ -70,30 +73,40 @@ def _rack_topics(factory: Factory, index: int) -> Iterator[_Topic]:
             **({"engUnit": unit} if unit else {"stateText": states}),
         }
         tail = f"Rack/{point}/{factory.layout.site}/{rack.row}/{rack.name}/{point}"
-        yield _Topic(tail, metadata, read, dead_band, decimals)
+        yield _Topic(tail, metadata, read, dead_band, decimals, urgent=bool(states))
 
 
 def _meter_topics(factory: Factory, index: int) -> Iterator[_Topic]:
     meter = factory.layout.meters[index]
     meters = factory.state.meters
-    served = [rack.name for rack in factory.layout.racks] if meter.scope == "it" else ["meter-it"]
-    points: Sequence[tuple[str, str, float, int, Callable[[], float]]] = (
+    points: list[tuple[str, str, float, int, Callable[[], float]]] = [
         ("ActivePower", "kW", 0.0, 4, lambda: meters.watts[index] / 1e3),
         ("Voltage", "V", 0.1, 2, lambda: meters.volts[index]),
         ("Current", "A", 0.1, 2, lambda: meters.amperes[index]),
         ("PowerFactor", "", 0.001, 4, lambda: meters.power_factor[index]),
         ("Frequency", "Hz", 0.005, 3, lambda: meters.hertz[index]),
-    )
+    ]
+    if not meter.scope:
+        volt_amperes = meter.rated_watts / float(meters.power_factor[index])
+        limit = volt_amperes / (math.sqrt(3.0) * _NOMINAL_VOLTS)
+        points.append(("CurrentLimit", "A", 0.1, 1, lambda: limit))
     for point, unit, dead_band, decimals, read in points:
         metadata = {
             "objectType": "PowerMeter",
             "pointType": point,
             "objectName": meter.name,
             "objectId": meter.name,
-            "servesId": served,
+            "servesId": _served(factory.layout, meter.name),
             **({"engUnit": unit} if unit else {}),
         }
         yield _Topic(f"PowerMeter/{point}/{factory.layout.site}/{meter.name}", metadata, read, dead_band, decimals)
+
+
+def _served(layout: Layout, meter: str) -> Sequence[str]:
+    """Return what hangs on a meter: meters behind it, or what a feed supplies."""
+    if meter in FEEDS:
+        return [shelf.name for shelf in layout.shelves] + [pdu.name for pdu in layout.pdus if meter == FEEDS[0]]
+    return FEEDS if meter == "meter-it" else ["meter-it"]
 
 
 class _Publisher:
@@ -105,7 +118,7 @@ class _Publisher:
         self._clock = clock
         self._second = second
         layout = factory.layout
-        self.period_seconds = 10 if layout.gpus > _LARGE else 2
+        self.period_seconds = round(layout.plant_seconds)
         shares: list[list[_Topic]] = [[] for _ in range(self.period_seconds)]
         for index in range(len(layout.racks)):
             shares[index % len(shares)] += _rack_topics(factory, index)
@@ -113,6 +126,7 @@ class _Publisher:
             shares[index % len(shares)] += _meter_topics(factory, index)
         self._shares = shares
         self._topics = [topic for share in shares for topic in share]
+        self._urgent = [topic for topic in self._topics if topic.urgent]
 
     async def run(self) -> None:
         """Publish for ever."""
@@ -129,7 +143,7 @@ class _Publisher:
     async def _tell_second(self, second: int) -> None:
         if second % _HEARTBEAT_SECONDS == 0:
             await self._tell(f"Value/System/HeartbeatTimestampBms/{_NAME}", self._value(round(self._clock() * 1e3)))
-        for topic in self._shares[second % len(self._shares)]:
+        for topic in (*self._urgent, *self._shares[second % len(self._shares)]):
             value = round(float(topic.read()), topic.decimals)
             is_news = topic.told is None or abs(value - topic.told) >= topic.dead_band
             if is_news or second - topic.told_at >= _REPEAT_SECONDS:
@@ -168,11 +182,14 @@ async def start(factory: Factory, clock: Callable[[], float] = time.time, *, sec
     port = broker._servers["default"].instance.sockets[0].getsockname()[1]
     publisher = _Publisher(factory, broker, clock, second)
     task = asyncio.create_task(publisher.run(), name="simulated BMS")
-    interval = 5.0 if publisher.period_seconds < 5 else 10.0
+    interval = factory.layout.plant_seconds
 
     async def close() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        # The broker would complain of what it has no time left to tell, and offers no way to take it back.
+        while not broker._broadcast_queue.empty():
+            broker._broadcast_queue.get_nowait()
         await broker.shutdown()
 
     return Service((Device(_NAME, f"mqtt://127.0.0.1:{port}", "nvidia_dsx_bms", interval),), close)

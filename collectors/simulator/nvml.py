@@ -29,7 +29,6 @@ SOURCES = tuple(sorted(Path(__file__).parent.glob("nvml*.c")))
 _STAND_IN = Path(nvml_python.__file__)
 #: how often a new step of the physics is looked for
 _WATCH_SECONDS = 0.1
-_LARGE = 1024
 _VBIOS = "97.00.B9.00.41"
 
 Columns = Mapping[str, Sequence[float]]
@@ -125,7 +124,7 @@ async def start(factory: Factory, clock: Callable[[], float] = time.time, direct
         # The pids that it shows are none of this machine.
         url = f"nvml://{quote(str(own / library.name))}?workload=off"
         _write(factory, host, directory, clock)
-        devices.append(Device(host.name, url, None, 5.0 if factory.layout.gpus <= _LARGE else 10.0))
+        devices.append(Device(host.name, url, None, 10.0 if factory.layout.is_large else 5.0))
     task = asyncio.create_task(_keep_fresh(factory, hosts, directory, clock))
     return Service(tuple(devices), partial(_stop, task))
 

@@ -15,6 +15,8 @@ class Device:
     interval_seconds: float
     password: str = ""
     priv_password: str = ""
+    #: the host that it speaks of, where its own name is not in the inventory
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ def _site(layout: Layout, devices: Sequence[Device], storage: Mapping[str, Any])
 
 def _target(device: Device) -> dict[str, str]:
     optional = {"profile": device.profile, "password": device.password, "priv_password": device.priv_password}
+    optional["host"] = device.host
     target = {"name": device.name, "url": device.url, "interval": f"{device.interval_seconds:g}s"}
     # Thousands of devices play on one core here: a slow answer says nothing about the device.
     target["timeout"] = f"{TIMEOUT_RATIO * device.interval_seconds:g}s"

@@ -1,4 +1,4 @@
-"""SNMP agents of the factory: SONiC switches (v2c, v3) and APC rack PDUs, on pysnmp's engine.
+"""SNMP agents of the factory: SONiC switches (v2c, v3) and rack PDUs of five makers, on pysnmp's engine.
 
 Reads of v2c are answered from bytes to bytes; v1 and v3 go through one engine for all devices: making one costs 0.13 s,
 and it costs some 30 times as much per request. The port that a request came in on says which device is meant. pysnmp's
@@ -21,8 +21,9 @@ from pysnmp.proto import rfc1902, rfc1905
 from pysnmp.smi.error import AuthorizationError
 from pysnmp.smi.instrum import AbstractMibInstrumController
 
-from collectors.simulator import apc_mib, ber, sonic_mib
+from collectors.simulator import ber, sonic_mib
 from collectors.simulator.factory import Factory
+from collectors.simulator.gear.classes import CLASSES, PDU_CLASSES
 from collectors.simulator.link_traps import LinkTraps
 from collectors.simulator.port_cache import PortCache
 from collectors.simulator.service import Device, Service
@@ -82,7 +83,8 @@ def _make_agents(factory: Factory) -> list[Agent]:
         make = partial(sonic_mib.build, leaf, PortCache(leaf))
         agents.append(Agent(leaf.switch.name, make(), leaf.switch.snmp_version, "sonic_snmp", make))
     for index, pdu in enumerate(factory.layout.pdus):
-        agents.append(Agent(pdu.name, apc_mib.build(factory, index), "2c", "apc_rpdu2"))
+        kind = PDU_CLASSES[index % len(PDU_CLASSES)]
+        agents.append(Agent(pdu.name, CLASSES[kind][2](factory, index), "2c", kind))
     return agents
 
 

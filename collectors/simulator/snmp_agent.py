@@ -4,11 +4,11 @@ On a SONiC switch the tables come from a subagent behind snmpd. While it hangs, 
 when it is dead they are not there; system and host groups answer on, for they are snmpd's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from collectors.simulator.ber import GET, GETBULK, NotReadError, Oid, Request, VarBind, read_request, write_message
-from collectors.simulator.factory import Factory
 from collectors.simulator.mib import Mib
 from collectors.simulator.quirks import Quirks
 
@@ -33,6 +33,20 @@ class SilentError(Exception):
     """The agent gives no answer to this request."""
 
 
+class Weaknesses(Protocol):
+    """What an agent is told of its switch's weaknesses, as the factory knows them."""
+
+    @property
+    def quirks(self) -> Mapping[str, Quirks]:
+        """Those that are always there, by the device's name."""
+        ...
+
+    @property
+    def agents_dead(self) -> Container[str]:
+        """Devices whose subagent is down."""
+        ...
+
+
 @dataclass(slots=True)
 class Agent:
     """One device: what it says and which version it speaks. Its MIB may be exchanged while it is served."""
@@ -46,7 +60,7 @@ class Agent:
     _made: tuple[str, frozenset[str]] = field(default=("community", frozenset()), init=False)
     _host: tuple[Mib, Mib] | None = field(default=None, init=False)
 
-    def read(self, factory: Factory, oids: Sequence[Oid], now: float) -> list[VarBind]:
+    def read(self, factory: Weaknesses, oids: Sequence[Oid], now: float) -> list[VarBind]:
         """Answer a GET at `now` (epoch seconds).
 
         Raises:
@@ -55,7 +69,7 @@ class Agent:
         mib = self._present(factory, oids)
         return [(oid, mib.read(oid, now)) for oid in oids]
 
-    def read_next(self, factory: Factory, oids: Sequence[Oid], now: float) -> list[VarBind]:
+    def read_next(self, factory: Weaknesses, oids: Sequence[Oid], now: float) -> list[VarBind]:
         """Answer a GETNEXT.
 
         Raises:
@@ -67,7 +81,7 @@ class Agent:
         self._present(factory, [oid for oid, _ in found])
         return found
 
-    def answer(self, factory: Factory, message: bytes, community: bytes, now: float) -> bytes | None:
+    def answer(self, factory: Weaknesses, message: bytes, community: bytes, now: float) -> bytes | None:
         """Return the answer to a v2c read, empty where there is none; None for what this agent reads elsewhere."""
         try:
             request = read_request(message)
@@ -81,7 +95,7 @@ class Agent:
             return b""
         return write_message(0xA2, community, request.number, binds)
 
-    def _binds(self, factory: Factory, request: Request, now: float) -> list[VarBind]:
+    def _binds(self, factory: Weaknesses, request: Request, now: float) -> list[VarBind]:
         if request.pdu == GET:
             return self.read(factory, request.oids, now)
         if request.pdu != GETBULK:
@@ -95,7 +109,7 @@ class Agent:
             repeated = [oid for oid, _ in found]
         return first
 
-    def _present(self, factory: Factory, oids: Sequence[Oid]) -> Mib:
+    def _present(self, factory: Weaknesses, oids: Sequence[Oid]) -> Mib:
         """Return what there is to read now; `oids` are those that the request touches."""
         quirks = factory.quirks.get(self.name, _HEALTHY)
         if self.remake is not None and (wanted := (quirks.vendor, frozenset(quirks.missing))) != self._made:

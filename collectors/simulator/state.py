@@ -130,14 +130,16 @@ class Shelves:
     #: does not answer on its bus, and works
     psu_silent: Bools
     input_volts: float
+    #: what the shelf holds at no load
+    set_point_volts: Floats
     #: of the whole bus: 50 V, or 800 V from pole to pole
     bus_volts: Floats
-    #: to the midpoint; negative for the negative pole; of an HVDC shelf alone, else NaN
+    #: to the midpoint; negative for the negative pole; NaN where there is no midpoint
     positive_volts: Floats
     negative_volts: Floats
     #: peak to peak
     ripple_volts: Floats
-    #: of each pole to earth, shelf x 2 (positive, negative)
+    #: of each pole to earth, shelf x 2 (positive, negative); no HPR shelf watches it
     insulation_ohms: Floats
     inlet_celsius: Floats
     energy_joules: Counters

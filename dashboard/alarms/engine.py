@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dashboard.alarms.findings import Finding
+from dashboard.alarms.levels import is_rule
+from dashboard.facility_settings import Delays
 from dashboard.settings import Alarms
 
 #: no delay: water and lost power cannot wait, idle GPUs have waited already, what a board or port reports has happened
-_AT_ONCE = ("leak_detected", "rack_no_power", "port_flapping", "pfc_watchdog", "fec_uncorrected")
+_AT_ONCE = ("rack_no_power", "port_flapping", "pfc_watchdog", "fec_uncorrected")
 #: what moves slowly, or means something only when it lasts
 _SLOW = (
     "coolant_supply_high",
     "coolant_supply_low",
     "coolant_return_high",
-    "coolant_flow_low",
     "throttled",
     "pue_high",
     "efficiency_low",
@@ -62,6 +63,11 @@ def step(timers: Mapping[Key, Timer], findings: Sequence[Finding], settings: Ala
     return after
 
 
+def held(timers: Mapping[Key, Timer]) -> dict[Key, int]:
+    """Return the level of each condition that holds, as an alarm or not yet one."""
+    return {key: timer.finding.level for key, timer in timers.items() if timer.gone is None}
+
+
 def alarms(timers: Mapping[Key, Timer]) -> tuple[Alarm, ...]:
     """Return the active alarms: by priority, then the newest first, then by name."""
     active = [timer for timer in timers.values() if timer.active]
@@ -77,6 +83,8 @@ def counts(active: Sequence[Alarm]) -> tuple[int, int, int, int]:
 
 def on_delay(rule: str, settings: Alarms) -> float:
     """Return how long a condition must hold before it is an alarm. Units: s."""
+    if is_rule(rule):
+        return _delays(rule, settings).dwell.total_seconds()
     if rule in _AT_ONCE or rule.startswith(("idle_", "gpu_")):
         return 0.0
     if rule in _LASTING:
@@ -87,7 +95,12 @@ def on_delay(rule: str, settings: Alarms) -> float:
 
 
 def off_delay(rule: str, settings: Alarms) -> float:
-    """Return how long a condition must be gone before its alarm ends. Units: s. A leak needs a minute of dry sensor."""
-    slow = rule in _SLOW
-    delay = (settings.slow_off_delay if slow else settings.off_delay).total_seconds()
-    return max(delay, 60.0) if rule == "leak_detected" else delay
+    """Return how long a condition must be gone before its alarm ends. Units: s."""
+    if is_rule(rule):
+        return _delays(rule, settings).clear_dwell.total_seconds()
+    return (settings.slow_off_delay if rule in _SLOW else settings.off_delay).total_seconds()
+
+
+def _delays(rule: str, settings: Alarms) -> Delays:
+    delays: Delays = getattr(settings.facility, rule)
+    return delays

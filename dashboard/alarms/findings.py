@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from dashboard.fabric.switches import SwitchNow
 from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
 from dashboard.number import Number
+from dashboard.plant.view import NOTHING, View
 from dashboard.settings import DashboardSettings
 
 
@@ -102,6 +103,14 @@ class FabricNow:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """A source of rack power that cannot be right; `text` says why."""
+
+    rack: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """All that one evaluation looks at."""
 
@@ -119,6 +128,10 @@ class Scene:
     faults: Sequence[Fault] = ()
     trust: Trust = Trust()
     fabric: FabricNow = FabricNow()
+    plant: View = NOTHING
+    doubts: Sequence[Doubt] = ()
+    #: (rule, object) -> level at which it stands already: hysteresis
+    held: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +147,5 @@ class Finding:
     place: str
     impact: str
     racks: tuple[str, ...] = ()
+    #: 1 warning, 2 critical: which of its rule's limits was passed
+    level: int = 1

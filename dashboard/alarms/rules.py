@@ -5,10 +5,12 @@ power capping and single blinks are none.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 
-from dashboard.alarms import fabric
+from dashboard.alarms import cooling, fabric, power, trust
 from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
+from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
+from dashboard.alarms.words import cooled, impact, rack_place, say_gpus
 from dashboard.facility import CLOCK_REFUSED_SECONDS, MAINTENANCE, SENSOR_FAULT, UNKNOWN_SERVER, CduNow
 
 #: idle states that need a person, and how urgently
@@ -18,25 +20,8 @@ _IDLE_WORD = {"stalled": "stalled", "parked": "parked", "reserved_idle": "reserv
 
 def find(scene: Scene) -> list[Finding]:
     """Return all that is the matter, each root cause once."""
-    return [finding for rule in _RULES for finding in rule(scene)]
-
-
-def _gpus(count: int) -> str:
-    return f"{count} GPU" if count == 1 else f"{count} GPUs"
-
-
-def _rack_place(scene: Scene, rack: str) -> str:
-    row = next((now.row for now in scene.racks if now.name == rack), "")
-    return f"Row {row}" if row else "Site"
-
-
-def _rack_gpus(scene: Scene, *racks: str) -> int:
-    return sum(host.gpus for host in scene.hosts if host.rack in racks)
-
-
-def _impact(scene: Scene, *racks: str) -> str:
-    count = _rack_gpus(scene, *racks)
-    return _gpus(count) if count else ""
+    found = [finding for rule in _RULES for finding in rule(scene)]
+    return [*found, *_bits(scene, found)]
 
 
 def _watched(scene: Scene) -> list[HostNow]:
@@ -75,13 +60,9 @@ def _leak(scene: Scene) -> Iterator[Finding]:
             wet[key] = max(leak.state, wet.get(key, 0))
     for rack, device in wet:
         where = f"rack {rack}" if rack else device
-        racks = (rack,) if rack else _cooled(scene, device)
-        place = _rack_place(scene, rack) if rack else "Site"
-        yield Finding("leak_detected", rack or device, 1, f"Leak in {where}", place, _impact(scene, *racks), racks)
-
-
-def _cooled(scene: Scene, cdu: str) -> tuple[str, ...]:
-    return next((now.racks for now in scene.cdus if now.name == cdu), ())
+        racks = (rack,) if rack else cooled(scene, device)
+        place = rack_place(scene, rack) if rack else "Site"
+        yield Finding("leak_detected", rack or device, 1, f"Leak in {where}", place, impact(scene, *racks), racks)
 
 
 def _leak_sensor(scene: Scene) -> Iterator[Finding]:
@@ -91,14 +72,14 @@ def _leak_sensor(scene: Scene) -> Iterator[Finding]:
             title = f"Leak sensor broken in {where}"
             racks = (leak.rack,) if leak.rack else ()
             yield Finding(
-                "leak_sensor_fault", leak.device, 3, title, _rack_place(scene, leak.rack), "leaks unseen", racks
+                "leak_sensor_fault", leak.device, 3, title, rack_place(scene, leak.rack), "leaks unseen", racks
             )
 
 
 def _rack_power(scene: Scene) -> Iterator[Finding]:
     for rack in sorted(_dead(scene)):
-        place = _rack_place(scene, rack)
-        yield Finding("rack_no_power", rack, 1, f"No power in rack {rack}", place, _impact(scene, rack), (rack,))
+        place = rack_place(scene, rack)
+        yield Finding("rack_no_power", rack, 1, f"No power in rack {rack}", place, impact(scene, rack), (rack,))
 
 
 def _rack_telemetry(scene: Scene) -> Iterator[Finding]:
@@ -106,15 +87,15 @@ def _rack_telemetry(scene: Scene) -> Iterator[Finding]:
     for rack in sorted(_silent(scene) - _dead(scene)):
         if seen:  # with no GPU anywhere, the collectors are the matter, and every device says so
             title = f"Telemetry lost in rack {rack}"
-            yield Finding("telemetry_lost", rack, 3, title, _rack_place(scene, rack), _impact(scene, rack), (rack,))
+            yield Finding("telemetry_lost", rack, 3, title, rack_place(scene, rack), impact(scene, rack), (rack,))
 
 
 def _gpu_lost(scene: Scene) -> Iterator[Finding]:
     for host in _watched(scene):
         if host.lost:
-            title = f"{_gpus(host.lost)} lost on {host.name}"
+            title = f"{say_gpus(host.lost)} lost on {host.name}"
             place = f"Rack {host.rack}"
-            yield Finding("gpu_lost", host.name, 2, title, place, _gpus(host.lost), (host.rack,))
+            yield Finding("gpu_lost", host.name, 2, title, place, say_gpus(host.lost), (host.rack,))
 
 
 def _gpu_faults(scene: Scene) -> Iterator[Finding]:
@@ -126,10 +107,10 @@ def _gpu_faults(scene: Scene) -> Iterator[Finding]:
             by_host[fault.rule, fault.host or fault.gpu, fault.rack].append(fault)
     for (rule, name, rack), same in by_host.items():
         worst = min(same, key=lambda fault: fault.priority)
-        gpus = worst.gpu if len(same) == 1 else _gpus(len(same))
+        gpus = worst.gpu if len(same) == 1 else say_gpus(len(same))
         title = worst.what.replace("{gpu}", gpus).replace("{host}", worst.host or "no known host")
         place = f"Rack {rack}" if rack else "Site"
-        yield Finding(rule, name, worst.priority, title, place, _gpus(len(same)), (rack,) if rack else ())
+        yield Finding(rule, name, worst.priority, title, place, say_gpus(len(same)), (rack,) if rack else ())
 
 
 def _throttled(scene: Scene) -> Iterator[Finding]:
@@ -137,7 +118,7 @@ def _throttled(scene: Scene) -> Iterator[Finding]:
         hot, gpus = sum(host.throttled for host in hosts), sum(host.gpus for host in hosts)
         if hot and hot >= scene.settings.alarms.throttled_rack_ratio * gpus:
             title = f"GPUs slowed by heat or power brake in rack {rack}"
-            yield Finding("throttled", rack, 2, title, _rack_place(scene, rack), _gpus(hot), (rack,))
+            yield Finding("throttled", rack, 2, title, rack_place(scene, rack), say_gpus(hot), (rack,))
 
 
 def _idle(scene: Scene) -> Iterator[Finding]:
@@ -152,7 +133,7 @@ def _idle(scene: Scene) -> Iterator[Finding]:
                 continue
             named = [host for host in hosts if host.idle.get(state)]
             if len(named) > 1 and count >= scene.settings.alarms.idle_rack_ratio * gpus:
-                yield _idle_finding(state, priority, count, f"rack {rack}", rack, _rack_place(scene, rack), rack)
+                yield _idle_finding(state, priority, count, f"rack {rack}", rack, rack_place(scene, rack), rack)
                 continue
             for host in named:
                 where = f"Rack {rack}"
@@ -161,8 +142,8 @@ def _idle(scene: Scene) -> Iterator[Finding]:
 
 def _idle_finding(state: str, priority: int, count: int, where: str, name: str, place: str, rack: str) -> Finding:
     preposition = "in" if where.startswith("rack ") else "on"
-    title = f"{_gpus(count)} {_IDLE_WORD[state]} {preposition} {where}"
-    return Finding(f"idle_{state}", name, priority, title, place, _gpus(count), (rack,))
+    title = f"{say_gpus(count)} {_IDLE_WORD[state]} {preposition} {where}"
+    return Finding(f"idle_{state}", name, priority, title, place, say_gpus(count), (rack,))
 
 
 def _device_silent(scene: Scene) -> Iterator[Finding]:
@@ -177,7 +158,7 @@ def _device_silent(scene: Scene) -> Iterator[Finding]:
         by_rack[device.rack].append(device.name)
     for rack, names in by_rack.items():
         racks = (rack,) if rack else ()
-        place = _rack_place(scene, rack)
+        place = rack_place(scene, rack)
         if rack and len(names) > 2:
             title = f"{len(names)} devices silent in rack {rack}"
             yield Finding("device_silent", rack, 3, title, place, ", ".join(names), racks)
@@ -185,7 +166,7 @@ def _device_silent(scene: Scene) -> Iterator[Finding]:
         for name in names:
             behind = sum(host.gpus for host in scene.hosts if host.name in scene.uplinks.get(name, ()))
             yield Finding(
-                "device_silent", name, 3, f"No answer from {name}", place, _gpus(behind) if behind else "", racks
+                "device_silent", name, 3, f"No answer from {name}", place, say_gpus(behind) if behind else "", racks
             )
 
 
@@ -193,7 +174,7 @@ def _device_resting(scene: Scene) -> Iterator[Finding]:
     """What is no fault of a device: it is in maintenance, or nobody knows what it is."""
     for device in scene.devices:
         racks = (device.rack,) if device.rack else ()
-        place = _rack_place(scene, device.rack)
+        place = rack_place(scene, device.rack)
         if device.state == MAINTENANCE:
             title = f"{device.name} is in maintenance"
             yield Finding("device_maintenance", device.name, 4, title, place, "not watched", racks)
@@ -202,52 +183,72 @@ def _device_resting(scene: Scene) -> Iterator[Finding]:
             yield Finding("device_unknown", device.name, 3, title, place, "nothing is read", racks)
 
 
-def _coolant(scene: Scene) -> Iterator[Finding]:
+def _coolant(scene: Scene, starved: Set[str]) -> Iterator[Finding]:
     low, high = scene.settings.limits.coolant_supply_celsius
     hottest = scene.settings.limits.coolant_return_celsius
     for cdu in scene.cdus:
-        impact = _impact(scene, *cdu.racks)
+        hit = impact(scene, *cdu.racks)
         supply, back = cdu.tcs_supply_celsius, cdu.tcs_return_celsius
         if supply is not None and supply > high:
             title = f"Coolant supply {supply:.1f} °C at {cdu.name}, limit {high:.0f} °C"
-            yield Finding("coolant_supply_high", cdu.name, 2, title, "Cooling", impact, cdu.racks)
+            yield Finding("coolant_supply_high", cdu.name, 2, title, "Cooling", hit, cdu.racks)
         if supply is not None and supply < low:
             title = f"Coolant supply {supply:.1f} °C at {cdu.name}, lowest {low:.0f} °C"
             yield Finding("coolant_supply_low", cdu.name, 2, title, "Cooling", "condensation", cdu.racks)
-        if back is not None and back > hottest:
+        if back is not None and back > hottest and cdu.name not in starved:
             title = f"Coolant return {back:.1f} °C at {cdu.name}, limit {hottest:.0f} °C"
-            yield Finding("coolant_return_high", cdu.name, 2, title, "Cooling", impact, cdu.racks)
+            yield Finding("coolant_return_high", cdu.name, 2, title, "Cooling", hit, cdu.racks)
 
 
 def _pumps(scene: Scene) -> Iterator[Finding]:
-    """A pump that stands while another of its unit runs."""
+    """A pump that stands while another of its unit runs, by its state, or by its speed where no state is known."""
+    yield from cooling.pumps(scene)
+    known = {unit.name for unit in scene.plant.units if unit.pumps}
     for cdu in scene.cdus:
         standing = [str(number) for number, speed in enumerate(cdu.pumps, start=1) if speed == 0.0]
-        if standing and len(standing) < len(cdu.pumps):
+        if cdu.name not in known and standing and len(standing) < len(cdu.pumps):
             what = f"Pump {standing[0]}" if len(standing) == 1 else f"{len(standing)} pumps"
             title = f"{what} of {cdu.name} stopped"
             yield Finding("pump_failed", cdu.name, 2, title, "Cooling", "redundancy lost", cdu.racks)
 
 
 def _flow(scene: Scene) -> Iterator[Finding]:
-    """Flow low against what the load needs: rated flow x load / rated load. A CDU's alarm folds those of its racks."""
-    by_name = {rack.name: rack for rack in scene.racks}
-    folded: set[str] = set()
+    """Flow low, and what it explains left out: a unit's folds its racks', and the return that it lets grow hot.
+
+    Against what the load needs: rated flow x load / rated load; and against the least flow that keeps the return at
+    its limit.
+    """
+    low = dict(_low_units(scene))
+    folded = {rack for cdu in scene.cdus if cdu.name in low for rack in cdu.racks}
+    dry = {finding.object for finding in cooling.pumps(scene) if finding.rule == "pump_redundancy_lost"}
     for cdu in scene.cdus:
-        load = sum(by_name[rack].watts or 0.0 for rack in cdu.racks if rack in by_name)
-        if _starved(scene, cdu.tcs_flow_liters_per_second, cdu.rated_flow_liters_per_second, load, cdu.rated_watts):
-            folded.update(cdu.racks)
-            yield _flow_finding(scene, cdu)
+        if cdu.name in low and cdu.name not in dry:
+            yield _flow_finding(scene, cdu, low[cdu.name])
     for rack in scene.racks:
         needs = (rack.flow_liters_per_second, rack.rated_flow_liters_per_second, rack.watts or 0.0, rack.rated_watts)
         if rack.name not in folded and _starved(scene, *needs):
-            title, place = f"Coolant flow low in rack {rack.name}", _rack_place(scene, rack.name)
-            yield Finding("coolant_flow_low", rack.name, 2, title, place, _impact(scene, rack.name), (rack.name,))
+            title, place = f"Coolant flow low in rack {rack.name}", rack_place(scene, rack.name)
+            yield Finding("coolant_flow_low", rack.name, 2, title, place, impact(scene, rack.name), (rack.name,))
+    yield from _coolant(scene, low.keys())
+    yield from cooling.find(scene, low.keys())
 
 
-def _flow_finding(scene: Scene, cdu: CduNow) -> Finding:
-    title = f"Coolant flow low at {cdu.name}"
-    return Finding("coolant_flow_low", cdu.name, 2, title, "Cooling", _impact(scene, *cdu.racks), cdu.racks)
+def _low_units(scene: Scene) -> Iterator[tuple[str, int]]:
+    """Yield (unit, level) of each coolant unit with too little flow."""
+    watts = {rack.name: rack.watts or 0.0 for rack in scene.racks}
+    margins = {unit.name: unit.flow_margin_ratio for unit in scene.plant.units}
+    for cdu in scene.cdus:
+        load = sum(watts.get(rack, 0.0) for rack in cdu.racks)
+        how = level(scene, "coolant_flow_low", cdu.name, margins.get(cdu.name))
+        if _starved(scene, cdu.tcs_flow_liters_per_second, cdu.rated_flow_liters_per_second, load, cdu.rated_watts):
+            how = max(how, WARNING)
+        if how != FINE:
+            yield cdu.name, how
+
+
+def _flow_finding(scene: Scene, cdu: CduNow, how: int) -> Finding:
+    title, priority = f"Coolant flow low at {cdu.name}", 1 if how == CRITICAL else 2
+    return Finding("coolant_flow_low", cdu.name, priority, title, "Cooling", impact(scene, *cdu.racks), cdu.racks, how)
 
 
 def _starved(scene: Scene, flow: float | None, rated: float | None, load: float, rated_load: float | None) -> bool:
@@ -256,25 +257,35 @@ def _starved(scene: Scene, flow: float | None, rated: float | None, load: float,
     return flow < scene.settings.alarms.flow_ratio * rated * min(1.0, load / rated_load)
 
 
-def _supplies(scene: Scene) -> Iterator[Finding]:
-    by_device: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for supply in scene.supplies:
-        by_device[supply.device, supply.rack].append(supply.name)
-    for (device, rack), names in by_device.items():
-        what = f"Power supply {names[0]} failed" if len(names) == 1 else f"{len(names)} power supplies failed"
-        racks = (rack,) if rack else ()
-        place = _rack_place(scene, rack)
-        yield Finding("supply_lost", device, 2, f"{what} in {device}", place, "redundancy lost", racks)
+#: what a rule tells already -> words in a device's own alarm of the same
+_SAME = {
+    "leak": ("leak",),
+    "insulation": ("ground", "earth", "insulation"),
+    "bus_": ("voltage", "bus"),
+    "pump": ("pump",),
+    "reservoir": ("level", "reservoir"),
+    "coolant_flow": ("flow",),
+    "phase": ("phase", "voltage"),
+    "shelf_": ("psu", "supply", "rectifier"),
+    "supply_": ("supply", "rectifier"),
+    "part_": ("comm", "missing"),
+}
 
 
-def _bits(scene: Scene) -> Iterator[Finding]:
+def _bits(scene: Scene, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Alarms that devices raise themselves, but for those of what is told already about the device or its rack."""
+    told: dict[str, set[str]] = defaultdict(set)
+    for finding in found:
+        told[finding.object].update(word for rule, of in _SAME.items() if finding.rule.startswith(rule) for word in of)
     by_device: dict[tuple[str, str], list[str]] = defaultdict(list)
     for bit in scene.bits:
-        by_device[bit.device, bit.rack].append(bit.name)
+        words = told.get(bit.device, set()) | (told.get(bit.rack, set()) if bit.rack else set())
+        if not any(word in bit.name.lower() for word in words):
+            by_device[bit.device, bit.rack].append(bit.name)
     for (device, rack), names in by_device.items():
         title = f"{device} reports {names[0]}" if len(names) == 1 else f"{device} reports {len(names)} alarms"
-        racks = (rack,) if rack else _cooled(scene, device)
-        place = _rack_place(scene, rack)
+        racks = (rack,) if rack else cooled(scene, device)
+        place = rack_place(scene, rack)
         yield Finding("device_alarm", device, 3, title, place, ", ".join(names[:3]), racks)
 
 
@@ -303,7 +314,7 @@ def _unmapped(scene: Scene) -> Iterator[Finding]:
 def _suspects(scene: Scene) -> Iterator[Finding]:
     count = len(scene.trust.suspects)
     if count:
-        title = f"Energy counter and power of {_gpus(count)} differ by more than 5 %"
+        title = f"Energy counter and power of {say_gpus(count)} differ by more than 5 %"
         yield Finding("energy_suspect", "site", 3, title, "Site", "GPU board energy")
 
 
@@ -322,11 +333,9 @@ _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _gpu_lost,
     _gpu_faults,
     _throttled,
-    _coolant,
     _pumps,
     _flow,
-    _supplies,
-    _bits,
+    power.find,
     _idle,
     _rack_telemetry,
     _device_silent,
@@ -337,4 +346,5 @@ _RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _unmapped,
     _suspects,
     _clocks,
+    trust.find,
 )

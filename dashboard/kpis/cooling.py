@@ -1,4 +1,4 @@
-"""Coolant of a site from its coolant distribution units (CDU): worst supply, mixed return, heat and flow once."""
+"""Coolant: a site's from its coolant distribution units (CDU), each unit's own figures, heat and flow counted once."""
 
 import numpy as np
 
@@ -37,3 +37,37 @@ def total(values: Floats) -> float | None:
     """Return the sum of what is known, in the unit of `values`; None where nothing is."""
     known = values[~np.isnan(values)]
     return float(known.sum()) if len(known) else None
+
+
+def approach_celsius(tcs_supply: float, fws_supply: float) -> float:
+    """Return how far the coolant supply stays above the facility's. Units: K = degC - degC."""
+    return tcs_supply - fws_supply
+
+
+def effectiveness(tcs_return: float, tcs_supply: float, fws_supply: float) -> float | None:
+    """Return (T return - T supply) / (T return - T facility supply) (K/K); None where there is nothing to cool with."""
+    return (tcs_return - tcs_supply) / (tcs_return - fws_supply) if tcs_return > fws_supply else None
+
+
+def corrected_pascals(pascals: float, flow: float, reference_flow: float) -> float | None:
+    """Return a filter's pressure drop as it would be at the reference flow. Units: Pa = Pa / (L/s / L/s)^2.
+
+    None under a fifth of that flow: the square then blows up the gauges' own error.
+    """
+    share = flow / reference_flow if reference_flow > 0 else 0.0
+    return pascals / share**2 if share >= 0.2 else None
+
+
+def flow_per_watt(flow: float, heat: float) -> float | None:
+    """Return liters per second for each watt of heat. Units: L/s / W = L/J; None without heat."""
+    return flow / heat if heat > 0 else None
+
+
+def heat_balance_ratio(liquid_watts: float, air_watts: float, power_watts: float) -> float | None:
+    """Return |W into liquid + W into air - W drawn| / W drawn (W/W); None where nothing is drawn."""
+    return abs(liquid_watts + air_watts - power_watts) / power_watts if power_watts > 0 else None
+
+
+def mismatch_ratio(reported_watts: float, computed_watts: float) -> float | None:
+    """Return (W reported - W computed) / W computed (W/W); None where nothing is computed."""
+    return (reported_watts - computed_watts) / computed_watts if computed_watts > 0 else None

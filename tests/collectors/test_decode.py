@@ -10,6 +10,7 @@ import pytest
 from collectors.collector import PollResult, Target
 from collectors.decode import Batch
 from collectors.profile import Profile, Raw
+from collectors.unwrap import Unwrap
 from storage.schema import MEASUREMENTS
 
 TARGET = Target(
@@ -372,3 +373,75 @@ def test_a_hundred_thousand_readings_cost_less_than_two_cpu_seconds() -> None:
                 batch.add(profile.groups[0], spec, 5000 if "hertz" in spec.to else 50, row)
         assert len(batch.finish(stamp).points) == 200
     assert time.process_time() - begun < 2.0
+
+
+AMPERES = {"to": "power.current_amperes", "unit": "A", "scale_if": {"amperes": {0: 1, 1: 0.1}}}
+WARMTH = {"to": "environment.temperature_celsius", "unit_if": {"degrees": {0: "C", "1": "F"}}, "scale": 0.1, "max": 180}
+
+
+def scaled(point: Mapping[str, Any], raw: Raw, row: Mapping[str, str]) -> tuple[Any, str]:
+    """Return the value of one reading in a row, or None and why there is none."""
+    result = poll(make(point), [raw], row)
+    value = next(iter(result.points[0].fields.values())) if result.points else None
+    return value, " ".join(result.rejected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "setting", "amperes"), [(54, "0", 54.0), (54, "1", 5.4), ("54", " 1 ", 5.4), (54.0, "1.0", 5.4)]
+)
+def test_a_device_wide_setting_chooses_the_scale(raw: Raw, setting: str, amperes: float) -> None:
+    assert scaled(AMPERES, raw, {"amperes": setting}) == (pytest.approx(amperes), "")
+
+
+def test_a_setting_chooses_the_unit_and_the_limits_stand_in_that_unit() -> None:
+    assert scaled(WARMTH, 250, {"degrees": "0"}) == (pytest.approx(25.0), "")
+    assert scaled(WARMTH, 770, {"degrees": "1"}) == (pytest.approx(25.0), "")  # (77 F - 32) / 1.8
+    assert scaled(WARMTH, 1750, {"degrees": "1"}) == (pytest.approx(79.444444), "")
+    # 181 F are 82.8 degC, above the limit of 180 F
+    assert "above 82.2222 celsius" in scaled(WARMTH, 1810, {"degrees": "1"})[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({}, "its scale is not told: amperes is not known"),
+        ({"amperes": ""}, "its scale is not told: amperes is not known"),
+        ({"amperes": "2"}, "its scale is not told by amperes='2'"),
+    ],
+)
+def test_a_reading_whose_setting_is_not_known_is_refused(row: Mapping[str, str], why: str) -> None:
+    value, text = scaled(AMPERES, 54, row)
+    assert value is None
+    assert text.endswith(why)
+
+
+def test_a_reading_without_its_unit_is_refused() -> None:
+    assert scaled(WARMTH, 250, {"degrees": "K"})[1].endswith("its unit is not told by degrees='K'")
+
+
+ENERGY = {"to": "power.energy_joules_total", "unit": "Wh", "wrap": 9_999_001}
+
+
+def test_a_counter_goes_on_where_it_wrapped_from_poll_to_poll() -> None:
+    """It stood at 9,998,990 Wh, grew by 20 Wh and began anew at 9,999,001: 9,999,010 Wh, then 9 Wh more."""
+    profile, unwrap, told = make(ENERGY), Unwrap(10.0), []
+    for number, raw in enumerate([9_998_970, 9_998_990, 9, 18]):
+        batch = Batch(TARGET, profile, unwrap)
+        batch.add(profile.groups[0], profile.groups[0].points[0], raw)
+        told.append(batch.finish(number * 10 * 10**9).points[0].fields["energy_joules_total"])
+    assert told == [9_998_970 * 3600, 9_998_990 * 3600, 9_999_010 * 3600, 9_999_019 * 3600]
+
+
+def test_a_derived_value_that_cannot_be_true_withholds_what_is_made_of_it() -> None:
+    derived = [
+        {"to": "power.active_watts", "tags": {"circuit": "a"}, "sum": {"circuit": "x"}},
+        {"to": "power.active_watts", "tags": {"circuit": "total"}, "sum": {"circuit": "[ab]"}},
+    ]
+    points = [
+        {"to": "power.active_watts", "tags": {"circuit": "x", "phase": "L1"}},
+        {"to": "power.active_watts", "tags": {"circuit": "x", "phase": "L2"}},
+        {"to": "power.active_watts", "tags": {"circuit": "b"}},
+    ]
+    result = poll(make(*points, derived=derived), [0.9e9, 0.9e9, 5.0])
+    assert [p.tags["circuit"] for p in result.points] == ["x", "x", "b"]
+    assert len(result.rejected) == 1

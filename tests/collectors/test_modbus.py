@@ -1,19 +1,20 @@
 """The Modbus collector against pymodbus' own server, and against servers that break the protocol."""
 
 import asyncio
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from modbus_bus import answering
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from collectors import modbus
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, PollResult, ProtocolError, Target
-from collectors.modbus_client import Address, Connection, decode, parse_address
+from collectors.modbus_address import Address, decode, parse_address
+from collectors.modbus_client import Connection
 from collectors.profile import Derived, Group, PointSpec, Profile, load_profile
 from storage.config import ConfigError
 from storage.point import Point
@@ -106,7 +107,7 @@ async def test_the_measured_vector_of_one_supply_decodes_to_its_known_values() -
     assert of(result, "environment", point="psu-208-inlet").fields["temperature_celsius"] == 27.5
     assert of(result, "power", circuit="total", side="input").fields["active_watts"] == 4994.25
     assert of(result, "bus", pole="total").fields["voltage_volts"] == pytest.approx(50.2002, abs=5e-5)
-    # 59 of the 60 unit ids are not there; that is no fault of this shelf.
+    # All other unit ids are not there; that is no fault of this shelf.
     assert result.missing == ()
 
 
@@ -194,6 +195,13 @@ async def test_coils_and_discrete_inputs_give_bits() -> None:
         ("u64", "little", [4, 3, 2, 1], 0x0001_0002_0003_0004),
         ("f32", "big", [0x4248, 0x0000], 50.0),
         ("f32", "little", [0x0000, 0x4248], 50.0),
+        ("i64", "big", [0xFFFF, 0xFFFF, 0xFFFF, 0xFFFE], -2),
+        ("f64", "big", [0x4049, 0, 0, 0], 50.0),
+        ("f32", "big_swapped", [0x4842, 0x0000], 50.0),
+        ("f32", "little_swapped", [0x0000, 0x4842], 50.0),
+        ("u16", "big_swapped", [0x1234], 0x1234),
+        ("f32-big", "little", [0x4248, 0x0000], 50.0),
+        ("u32-little", "big", [2, 1], 65538),
         ("string", "little", [0x4C43, 0x5300], "LCS"),
     ],
 )
@@ -201,6 +209,13 @@ def test_types_decode(type_: str, order: str, registers: list[int], value: objec
     address = parse_address("holding:0:2" if type_ == "string" else "holding:0", type_)
     assert address.count == len(registers)
     assert decode(registers, address, type_, order) == value
+
+
+@pytest.mark.parametrize(
+    ("at", "raw"), [("holding:0.0", 1), ("holding:0.1", 0), ("holding:0.15", 1), ("holding:0.4-7", 0xC)]
+)
+def test_bits_of_a_register_are_numbers_of_their_own(at: str, raw: int) -> None:
+    assert decode([0x80C1], parse_address(at, "u16"), "u16", "big") == raw
 
 
 @pytest.mark.parametrize("at", ["holding:65536", "holding:-1", "register:1", "holding:x", "holding:1:0"])
@@ -223,36 +238,6 @@ async def test_a_device_that_refuses_everything_gives_an_error_not_an_empty_succ
             await polled(server.port, profile(watts(87, "input"), each={"units": [7, 8, 9], "probe": "holding:87"}))
 
 
-Answering = Callable[[int, bytes], Awaitable[bytes | None]]
-
-
-@asynccontextmanager
-async def answering(answer: Answering) -> AsyncIterator[int]:
-    """Serve raw answers: `answer(unit, pdu)` gives the PDU to send back, or None for silence."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        try:
-            while True:
-                transaction, _, length, unit = struct.unpack(">HHHB", await reader.readexactly(7))
-                pdu = await answer(unit, await reader.readexactly(length - 1))
-                if pdu is not None:
-                    writer.write(struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-        await server.wait_closed()
-
-
 async def test_an_answer_of_another_length_is_a_protocol_error() -> None:
     async def short(unit: int, pdu: bytes) -> bytes:
         return b"\x03\x02\x00\x01"  # one register, whatever was asked
@@ -260,12 +245,199 @@ async def test_an_answer_of_another_length_is_a_protocol_error() -> None:
     async with answering(short) as port:
         connection = Connection(target(port), 1.0)
         await connection.open()
-        with pytest.raises(ProtocolError, match=r"unit 1 holding 10: asked function 3 for 2 values, .* with 1"):
+        with pytest.raises(ProtocolError, match=r"unit 1 holding 10: asked function 3 for 2 values .* in 2"):
             await connection.read(1, Address(3, 10, 2), 1.0)
         connection.close()
 
 
-async def test_one_silent_unit_costs_its_neighbours_no_value_and_is_left_alone_afterwards() -> None:
+class Time:
+    """The loop's clock, put forward by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = 0.0
+        for module in ("collectors.modbus", "collectors.modbus_reader"):
+            monkeypatch.setattr(f"{module}.now", lambda: asyncio.get_running_loop().time() + self.ahead)
+
+
+async def test_a_silent_unit_is_asked_again_after_its_neighbours_and_then_left_alone() -> None:
+    asked: list[int] = []
+
+    async def deaf(unit: int, pdu: bytes) -> bytes | None:
+        asked.append(unit)
+        return None if unit == 2 else b"\x03\x02\x00\x07"
+
+    async with answering(deaf) as port:
+        what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
+        collector = modbus.open_collector(target(port, timeout="50ms"), what)
+        first = await collector.poll(1)
+        second = await collector.poll(2)
+        await collector.aclose()
+    assert asked == [1, 2, 3, 2, 1, 3]
+    assert first.missing == ("unit 2 holding:10: timeout",)
+    assert second.missing == ("unit 2 holding:10: silent in 1 polls in a row",)
+    # Each time-out ended a connection: what is late for one can never be taken for another.
+    assert (first.requests, second.requests) == (4, 6)
+    assert second.reconnects == 2
+
+
+async def test_units_that_were_all_silent_come_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time(monkeypatch)
+    is_dead = False
+
+    async def gateway(unit: int, pdu: bytes) -> bytes:
+        return b"\x83\x0b" if is_dead and unit != 1 else b"\x03\x02\x00\x07"
+
+    async with answering(gateway) as port:
+        collector = modbus.open_collector(target(port), profile(watts(10, "input"), each={"units": [1, 2, 3, 4, 5]}))
+        await collector.poll(1)
+        is_dead = True
+        for _ in range(8):
+            time.ahead += 100.0
+            result = await collector.poll(2)
+        assert {p.tags["circuit"] for p in result.points} == {"psu-1"}
+        assert sorted(line.split()[1] for line in result.missing) == ["2", "3", "4", "5"]
+        is_dead = False
+        time.ahead += 100.0
+        result = await collector.poll(3)
+        await collector.aclose()
+    assert len(result.points) == 5
+    assert result.missing == ()
+
+
+async def test_a_unit_that_fails_at_one_span_keeps_the_others() -> None:
+    async def half(unit: int, pdu: bytes) -> bytes:
+        return b"\x83\x04" if pdu[2] == 200 else b"\x03\x02\x00\x07"
+
+    async with answering(half) as port:
+        collector = modbus.open_collector(target(port), profile(watts(10, "a"), watts(200, "b")))
+        results = [await collector.poll(1), await collector.poll(2)]
+        await collector.aclose()
+    for result in results:
+        assert [p.tags["side"] for p in result.points] == ["a"]
+        assert result.missing == ("unit 1 holding:200: exception 4 (device failure)",)
+
+
+async def test_a_connection_lost_within_a_poll_is_opened_anew_and_costs_no_value() -> None:
+    asked: list[int] = []
+
+    async def drops(unit: int, pdu: bytes) -> bytes | None:
+        asked.append(unit)
+        if asked == [1, 2]:
+            raise ConnectionResetError
+        return b"\x03\x02\x00\x07"
+
+    async with answering(drops) as port:
+        collector = modbus.open_collector(target(port), profile(watts(10, "input"), each={"units": [1, 2, 3]}))
+        result = await collector.poll(1)
+        await collector.aclose()
+    assert asked == [1, 2, 3, 2]
+    assert len(result.points) == 3
+    assert (result.missing, result.requests, result.reconnects) == ((), 4, 1)
+
+
+async def test_what_a_unit_refused_is_asked_for_again_in_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Time(monkeypatch)
+    is_ready = False
+
+    async def starting(unit: int, pdu: bytes) -> bytes:
+        return b"\x03\x02\x00\x07" if is_ready or pdu[2] == 10 else b"\x83\x02"
+
+    async with answering(starting) as port:
+        collector = modbus.open_collector(target(port), profile(watts(10, "a"), watts(200, "b")))
+        first = await collector.poll(1)
+        time.ahead += 601.0
+        second = await collector.poll(2)
+        is_ready = True
+        time.ahead += 300.0
+        third = await collector.poll(3)
+        time.ahead += 301.0
+        fourth = await collector.poll(4)
+        await collector.aclose()
+    assert first.missing == ("unit 1 holding:200: illegal address",)
+    assert second.missing == ()
+    assert len(third.points) == 1
+    assert len(fourth.points) == 2
+
+
+async def test_settings_become_tags_and_scales_of_their_unit() -> None:
+    # Unit 1 counts amperes and hangs on feed A; unit 2 counts tenths and says a feed that nobody knows.
+    units = {1: {5: 120, 8: 0, 9: 1}, 2: {5: 120, 8: 1, 9: 7}, 3: {5: 120, 9: 2}}
+    spec = PointSpec.model_validate(
+        {"to": "power.current_amperes", "at": "holding:5", "scale_if": {"tenths": {0: 1, 1: 0.1}}}
+    )
+    settings = {"tenths": "holding:8", "feed": {"at": "holding:9", "map": {1: "A", 2: "B"}}}
+    group = Group(
+        each={"units": [1, 2, 3], "settings": settings},
+        tags={"circuit": "psu-{unit}", "feed": "{feed}"},
+        points=(spec, watts(5, "input")),
+    )
+    async with bus(units) as server:
+        what = profile(spec).model_copy(update={"groups": (group,)})
+        collector = modbus.open_collector(target(server.port), what)
+        result = await collector.poll(1)
+        asked = len(server.asked)
+        server.asked.clear()
+        await collector.poll(2)
+        await collector.aclose()
+    found = {
+        (p.tags["circuit"], p.tags.get("feed")): p.fields["current_amperes"]
+        for p in result.points
+        if "current_amperes" in p.fields
+    }
+    # Unit 3 does not say what it counts: nothing is guessed.
+    assert found == {("psu-1", "A"): 120.0, ("psu-2", None): 12.0}
+    assert of(result, "power", circuit="psu-3", feed="B", side="input").fields == {"active_watts": 120.0}
+    assert len(result.rejected) == 1
+    assert (asked, len(server.asked)) == (9, 3)
+
+
+async def test_what_every_unit_tells_is_read_of_one_that_answers() -> None:
+    each = {"units": [1, 2], "once": True}
+    group = Group(each=each, tags={"pole": "total"}, points=(PointSpec(to="bus.set_point_volts", at="holding:3"),))
+    other = Group(each={"units": [1, 2]}, tags={"circuit": "psu-{unit}"}, points=(watts(7, "input"),))
+    what = profile(watts(7, "input")).model_copy(update={"groups": (other, group)})
+    asked: list[tuple[int, int]] = []
+    dead = 0
+
+    async def gateway(unit: int, pdu: bytes) -> bytes:
+        asked.append((unit, pdu[2]))
+        return b"\x83\x0b" if unit == dead else b"\x03\x02\x00\x32"
+
+    async with answering(gateway) as port:
+        collector = modbus.open_collector(target(port, retries="0"), what)
+        first = await collector.poll(1)
+        assert asked == [(1, 7), (1, 3), (2, 7)]
+        dead = 1
+        second = await collector.poll(2)
+        await collector.aclose()
+    for result in (first, second):
+        assert of(result, "bus", pole="total").fields == {"set_point_volts": 50.0}
+    assert second.missing == ("unit 1 holding:7: exception 11 (no answer to the gateway)",)
+
+
+async def test_the_targets_unit_takes_the_place_of_the_only_one_of_a_profile() -> None:
+    async with bus({7: {10: 5}}) as server:
+        result = await polled(server.port, profile(watts(10, "input")), unit="7")
+        assert of(result, "power", circuit="psu-7").fields == {"active_watts": 5.0}
+        with pytest.raises(CollectError, match="unit=7: the profile own has several units of its own: leave unit out"):
+            await polled(server.port, profile(watts(10, "input"), each={"units": [1, 2]}), unit="7")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"unit": "256"}, "unit='256' is no unit id: 0 to 255"),
+        ({"timeout": "5"}, "timeout: '5' is no duration"),
+        ({"max_span": "126"}, "max_span: '126' is no whole number of 1 to 125"),
+        ({"word_order": "middle"}, "word_order: 'middle' is none of big, little"),
+    ],
+)
+def test_wrong_options_of_a_target_are_named(options: dict[str, str], reason: str) -> None:
+    with pytest.raises(CollectError, match=reason):
+        modbus.open_collector(target(502, **options), profile(watts(10, "input")))
+
+
+async def test_one_silent_unit_costs_its_neighbours_no_value() -> None:
     asked: list[int] = []
 
     async def deaf(unit: int, pdu: bytes) -> bytes | None:

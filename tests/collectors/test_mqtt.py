@@ -105,7 +105,12 @@ async def until(poll: Callable[[], Awaitable[PollResult]], good: Callable[[PollR
 
 
 def values(result: PollResult) -> dict[str, object]:
-    return {f"{p.measurement}.{name}": value for p in result.points for name, value in p.fields.items()}
+    return dict(told_fields(result))
+
+
+def told_fields(result: PollResult) -> Iterator[tuple[str, object]]:
+    told = (point for point in result.points if point.measurement != "inventory")
+    return ((f"{p.measurement}.{name}", value) for p in told for name, value in p.fields.items())
 
 
 async def test_values_become_points_with_rack_and_device_from_their_metadata(
@@ -125,7 +130,7 @@ async def test_values_become_points_with_rack_and_device_from_their_metadata(
     for kind, point, unit, value in told:
         await describe(publisher, kind, point, unit)
         await tell(publisher, kind, point, value)
-    result = await until(lambda: collector.poll(2), lambda r: sum(len(p.fields) for p in r.points) == 8)
+    result = await until(lambda: collector.poll(2), lambda r: len(list(told_fields(r))) == 8)
     rows = {tuple(sorted(p.tags.items())): p.fields for p in result.points}
     rack = (("device", "A07"), ("kind", "rack"))
     coolant = (*rack, ("loop", "tcs"))
@@ -279,15 +284,23 @@ async def test_a_restarted_broker_is_found_again_and_old_values_are_not_carried_
     assert values(result) == {"power.active_watts": 90_000.0}
 
 
-async def test_nothing_is_ever_published(broker: Broker, opened: Callable[..., Collector]) -> None:
+async def test_nothing_is_ever_published(
+    broker: Broker, opened: Callable[..., Collector], publisher: aiomqtt.Client
+) -> None:
     async with tapped(broker.port) as wire:
-        collector = opened(wire.port)
+        await describe(publisher, "Rack", "RackPower", "kW")
+        await mqtt.identify(broker.target(wire.port), [profile()])
+        collector = opened(wire.port, heartbeat_limit="60s")
         await collector.poll(1)
-        await collector.poll(2)
+        for unit in ("kW", "furlongs"):
+            await describe(publisher, "Rack", "RackPower", unit)
+            await tell(publisher, "Rack", "RackPower", 100.0)
+        await publisher.publish("BMS/v1/PUB/Value/Rack/RackPower/dc1/x", b"{", qos=1)
+        await until(lambda: collector.poll(2), lambda r: any("malformed" in text for text in r.rejected))
         await collector.aclose()
         kinds = {kind for sent in wire.sent for kind in packet_kinds(bytes(sent))}
-    connect, subscribe, ping, disconnect = 1, 8, 12, 14
-    assert {connect, subscribe} <= kinds <= {connect, subscribe, ping, disconnect}
+    connect, acknowledge, subscribe, ping, disconnect = 1, 4, 8, 12, 14
+    assert {connect, subscribe, disconnect} <= kinds <= {connect, acknowledge, subscribe, ping, disconnect}
 
 
 async def test_wrong_credentials_and_a_closed_port_are_told(broker: Broker, opened: Callable[..., Collector]) -> None:

@@ -28,7 +28,7 @@ def point(text: str) -> str:
     return f"{GROUP}      - {{{text}}}\n"
 
 
-VALVE = "to: coolant.valve_ratio, at: '1'"
+VALVE = "to: coolant.valve_ratio, at: 'input:1'"
 # text, line, key, words of the reason, words of the hint
 BROKEN = {
     "unknown key": (point(f"{VALVE}, scal: 2"), 8, "groups[0].points[0].scal", "unknown key", "did you mean 'scale'?"),
@@ -40,19 +40,20 @@ BROKEN = {
     ),
     "unknown protocol": (point(VALVE).replace("modbus", "modbuss"), 4, "protocol", "is not allowed", "'modbus'?"),
     "unknown measurement": (
-        point("to: cooling.valve_ratio, at: '1'"), 8, "groups[0].points[0].to", "no field 'cooling.valve_ratio'",
+        point("to: cooling.valve_ratio, at: 'input:1'"), 8, "groups[0].points[0].to", "no field 'cooling.valve_ratio'",
         "did you mean 'coolant.valve_ratio'?",
     ),
     "unknown field": (
-        point("to: coolant.valve_ratios, at: '1'"), 8, "groups[0].points[0].to", "no field",
+        point("to: coolant.valve_ratios, at: 'input:1'"), 8, "groups[0].points[0].to", "no field",
         "did you mean 'coolant.valve_ratio'?",
     ),
     "unit that does not fit": (
-        point("to: coolant.flow_liters_per_second, at: '1', unit: kW"), 8, "groups[0].points[0].unit",
+        point("to: coolant.flow_liters_per_second, at: 'input:1', unit: kW"), 8, "groups[0].points[0].unit",
         "'kW' does not fit flow_liters_per_second", "L/s, L/min",
     ),
     "unit where there is none": (
-        point("to: coolant.ph, at: '1', unit: '%'"), 8, "groups[0].points[0].unit", "'%' does not fit ph", "leave",
+        point("to: coolant.ph, at: 'input:1', unit: '%'"), 8, "groups[0].points[0].unit", "'%' does not fit ph",
+        "leave",
     ),
     "unknown tag of a point": (
         point(f"{VALVE}, tags: {{lop: tcs}}"), 8, "groups[0].points[0].tags.lop", "coolant has no tag 'lop'", "'loop'?",
@@ -65,17 +66,18 @@ BROKEN = {
         "groups[0].tags.phase", "no measurement of this group", "allowed",
     ),
     "state that does not exist": (
-        point("to: leak.state, at: '1', enum: {OK: 0, Bad: 9}"), 8, "groups[0].points[0].enum.Bad",
+        point("to: leak.state, at: 'input:1', enum: {OK: 0, Bad: 9}"), 8, "groups[0].points[0].enum.Bad",
         "9 is no state of leak.state", "2 critical",
     ),
     "word as state": (
-        point("to: leak.state, at: '1', enum: {OK: normal}"), 8, "groups[0].points[0].enum.OK", "whole number", "",
+        point("to: leak.state, at: 'input:1', enum: {OK: normal}"), 8, "groups[0].points[0].enum.OK",
+        "whole number", "",
     ),
     "flags elsewhere": (
         point(f"{VALVE}, flags: {{0: wet}}"), 8, "groups[0].points[0].flags", "go together", "both or neither",
     ),
     "alarm bits without flags": (
-        point("to: alarm_bits.active, at: '1'"), 8, "groups[0].points[0].flags", "go together", "both or neither",
+        point("to: alarm_bits.active, at: 'input:1'"), 8, "groups[0].points[0].flags", "go together", "both or neither",
     ),
     "range upside down": (point(f"{VALVE}, min: 1, max: 0"), 8, "groups[0].points[0].min", "1 is above max 0", "swap"),
     "too many fraction bits": (point(f"{VALVE}, frac_bits: 99"), 8, "groups[0].points[0].frac_bits", "99", "0 to 63"),
@@ -85,7 +87,7 @@ BROKEN = {
         "in one `at`",
     ),
     "one bit twice": (
-        point("to: alarm_bits.active, at: '1', flags: {0: wet, 3: wet}"), 8, "groups[0].points[0].flags[3]",
+        point("to: alarm_bits.active, at: 'input:1', flags: {0: wet, 3: wet}"), 8, "groups[0].points[0].flags[3]",
         "'wet' is there already", "another name",
     ),
     "cadence without a unit": (point(VALVE) + "poll: {fast: '5'}\n", 9, "poll.fast", "'5' is no duration", "5s"),
@@ -134,7 +136,10 @@ def test_a_broken_profile_says_where_what_and_how(tmp_path: Path, name: str) -> 
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
-    text = point("to: coolant.flow, at: '1'") + "      - {to: leak.state, at: '1', unit: V, tags: {nowhere: a}}\n"
+    text = (
+        point("to: coolant.flow, at: 'input:1'")
+        + "      - {to: leak.state, at: 'input:1', unit: V, tags: {nowhere: a}}\n"
+    )
     assert [p.key for p in problems(tmp_path, text)] == [
         "groups[0].points[0].to",
         "groups[0].points[1].tags.nowhere",
@@ -153,27 +158,27 @@ def test_a_profile_that_is_not_there(name: str) -> None:
 def test_a_child_is_merged_over_its_parents(tmp_path: Path) -> None:
     write(
         tmp_path,
-        "transport: {gap: 4, tcp: {port: 502}}\nmodel: from grandparent\ngroups:\n"
-        "  - points: [{to: coolant.valve_ratio, at: '1'}]\n",
+        "transport: {gap: 4, retries: 0}\nmodel: from grandparent\ngroups:\n"
+        "  - points: [{to: coolant.valve_ratio, at: 'input:1'}]\n",
         "_a",
     )
-    write(tmp_path, "extends: _a\ntransport: {tcp: {port: 503, nagle: 1}}\nidentity: host\n", "_b")
+    write(tmp_path, "extends: _a\ntransport: {retries: 1, max_span: 20}\nidentity: host\n", "_b")
     write(
         tmp_path,
         "extends: _b\nprofile: x\nkind: cdu\nprotocol: modbus\nsource: none\ntransport: {gap: 8}\ngroups:\n"
-        "  - points: [{to: leak.state, at: '2'}]\n"
-        "derived: [{to: coolant.heat_watts, heat: water}]\n",
+        "  - points: [{to: leak.state, at: 'input:2'}]\n"
+        "derived: [{to: coolant.valve_ratio, median: [coolant.valve_ratio, {}], tags: {kind: cdu}}]\n",
     )
     profile = load_profile("x", [tmp_path])
     assert profile.model == "from grandparent"
     assert profile.identity == "host"
-    assert profile.transport == {"gap": 8, "tcp": {"port": 503, "nagle": 1}}
+    assert profile.transport == {"gap": 8, "retries": 1, "max_span": 20}
     assert [p.to for g in profile.groups for p in g.points] == ["coolant.valve_ratio", "leak.state"]
     assert len(profile.derived) == 1
 
 
 def test_a_mistake_in_a_parent_is_told_with_the_parent_s_line(tmp_path: Path) -> None:
-    write(tmp_path, "# shared\ngroups:\n  - points: [{to: coolant.valve, at: '1'}]\n", "_a")
+    write(tmp_path, "# shared\ngroups:\n  - points: [{to: coolant.valve, at: 'input:1'}]\n", "_a")
     write(tmp_path, "extends: _a\n" + point(VALVE))
     with pytest.raises(ConfigError) as caught:
         load_profile("x", [tmp_path])
@@ -209,8 +214,8 @@ def test_a_group_s_tag_goes_to_the_points_that_can_have_it(tmp_path: Path) -> No
     write(
         tmp_path,
         GROUP.replace("  - points", "  - tags: {circuit: psu, kind: psu}\n    points")
-        + "      - {to: power.active_watts, at: '1', tags: {kind: rectifier}}\n"
-        + "      - {to: environment.temperature_celsius, at: '2', tags: {point: inlet}}\n",
+        + "      - {to: power.active_watts, at: 'input:1', tags: {kind: rectifier}}\n"
+        + "      - {to: environment.temperature_celsius, at: 'input:2', tags: {point: inlet}}\n",
     )
     profile = load_profile("x", [tmp_path])
     power, environment = profile.readings.values()

@@ -2,12 +2,10 @@
 
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from aiohttp import web
+from redfish_service import CDU, Service, served
 
 from collectors import redfish
 from collectors.collector import (
@@ -23,82 +21,11 @@ from collectors.profile import Profile, load_profile
 from collectors.redfish import look_up, parse_path
 from storage.config import ConfigError, Secret
 
-MOCK_UP = Path(__file__).parent / "data" / "redfish_cooling_unit"
-CDU = "/redfish/v1/ThermalEquipment/CDUs/1"
-
-
-@dataclass(slots=True)
-class Service:
-    """The mock-up on a port, what it was asked, and how it behaves."""
-
-    port: int = 0
-    requests: list[tuple[str, str, int]] = field(default_factory=list)
-    #: path -> body instead of the file's
-    overlay: dict[str, object] = field(default_factory=dict)
-    has_sessions: bool = True
-    has_etags: bool = False
-    busy: str | None = None
-    token: str = ""
-    logins: int = 0
-    #: Authorization headers seen
-    credentials: set[str] = field(default_factory=set)
-
-    def target(self, **changes: object) -> Target:
-        made = Target(
-            "cdu-9", "redfish", f"127.0.0.1:{self.port}", options={"tls": "off"}, timeout=timedelta(seconds=5)
-        )
-        return replace(made, **changes)  # type: ignore[arg-type]
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.credentials.add(request.headers.get("Authorization", ""))
-        response = await self._answer(request)
-        self.requests.append((request.method, request.path, response.status))
-        return response
-
-    async def _answer(self, request: web.Request) -> web.Response:
-        path = request.path.rstrip("/")
-        if self.busy is not None:
-            return web.Response(status=503, headers={"Retry-After": self.busy})
-        if path == "/redfish/v1/SessionService/Sessions" and request.method == "POST":
-            return await self._log_in(request)
-        if request.method == "DELETE" and path == "/redfish/v1/SessionService/Sessions/7":
-            return web.Response(status=204)
-        if request.method != "GET":
-            return web.Response(status=405)
-        if self.token and request.headers.get("X-Auth-Token") != self.token:
-            return web.Response(status=401)
-        if self.has_etags and request.headers.get("If-None-Match") == '"v1"':
-            return web.Response(status=304)
-        headers = {"ETag": '"v1"'} if self.has_etags else {}
-        if path in self.overlay:
-            return web.json_response(self.overlay[path], headers=headers)
-        file = MOCK_UP / path.removeprefix("/redfish/v1").strip("/") / "index.json"
-        if not file.is_file():
-            return web.Response(status=404)
-        return web.Response(body=file.read_bytes(), content_type="application/json", headers=headers)
-
-    async def _log_in(self, request: web.Request) -> web.Response:
-        self.logins += 1
-        if not self.has_sessions:
-            return web.Response(status=404)
-        if await request.json() != {"UserName": "watt", "Password": "hour"}:
-            return web.Response(status=401)
-        self.token = f"token-{self.logins}"
-        location = f"http://127.0.0.1:{self.port}/redfish/v1/SessionService/Sessions/7"
-        return web.json_response({}, status=201, headers={"X-Auth-Token": self.token, "Location": location})
-
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    made = Service()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.port = runner.addresses[0][1]
-    yield made
-    await runner.cleanup()
+    async with served() as made:
+        yield made
 
 
 @pytest.fixture
@@ -144,7 +71,12 @@ async def test_the_mock_up_reads_as_by_hand(service: Service, profile: Profile) 
     for detector in ("Moisture", "Overflow"):
         assert fields(result, "leak", detector=detector, level="hall") == {"state": 0}
     air = fields(result, "environment", point="ambient")
-    assert air == {"temperature_celsius": 24.0, "humidity_ratio": pytest.approx(0.26)}
+    # Magnus: ln 0.26 + 17.625 x 24 / 267.04 = 0.23696, 243.04 x 0.23696 / (17.625 - 0.23696) = 3.312
+    assert air == {
+        "temperature_celsius": 24.0,
+        "humidity_ratio": pytest.approx(0.26),
+        "dew_point_celsius": pytest.approx(3.312, abs=1e-3),
+    }
 
 
 async def test_one_get_per_resource_and_collections_only_at_the_slow_rate(service: Service, profile: Profile) -> None:
@@ -155,12 +87,12 @@ async def test_one_get_per_resource_and_collections_only_at_the_slow_rate(servic
     await collector.poll(2)
     await collector.aclose()
     paths = [path for _, path, _ in service.requests]
-    assert len(paths) == len(set(paths)) == 8
+    assert len(paths) == len(set(paths)) == 9
     assert all(path.startswith(CDU + "/") for path in paths)
 
 
 async def test_an_unchanged_resource_is_confirmed_by_its_etag(service: Service, profile: Profile) -> None:
-    service.has_etags = True
+    service.etag = '"v1"'
     collector = open_(service, profile)
     first = await collector.poll(1)
     service.requests.clear()

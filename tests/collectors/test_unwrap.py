@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.unwrap import WRAP, BootClock, Unwrap
+from collectors.unwrap import WRAP, BootClock, Unwrap, modulus
 
 INTERVAL_S = 10.0
 
@@ -24,7 +24,7 @@ def written(
         now += (gaps or {}).get(number, INTERVAL_S)
         unwrap.begin(number in (boots or set()))
         if raw is not None:
-            told.append(unwrap.take("5", {"c": raw}, {"c"} if narrow else (), now)["c"])
+            told.append(unwrap.take("5", {"c": raw}, {"c": WRAP} if narrow else {}, now)["c"])
     return told
 
 
@@ -36,6 +36,44 @@ def test_each_wrap_counts() -> None:
     assert written([WRAP - 1, 0, WRAP - 1, 0], narrow=True) == [WRAP - 1, WRAP, 2 * WRAP - 1, 2 * WRAP]
 
 
+ENERGY = 9_999_001
+
+
+def energy(readings: list[int], period_s: float = INTERVAL_S) -> list[int]:
+    """Return what is written for a counter that ends at 9,999,000."""
+    unwrap, told = Unwrap(INTERVAL_S), []
+    for number, raw in enumerate(readings):
+        unwrap.begin(False)
+        told.append(unwrap.take("5", {"c": raw}, {"c": ENERGY}, number * period_s)["c"])
+    return told
+
+
+def test_bits_and_ends_are_told_apart() -> None:
+    assert (modulus(16), modulus(32), modulus(ENERGY)) == (65_536, WRAP, ENERGY)
+
+
+def test_a_counter_goes_on_where_it_began_anew_at_its_own_end() -> None:
+    assert energy([9_998_990, 9, 18]) == [9_998_990, 9_999_010, 9_999_019]
+
+
+def test_a_counter_that_a_user_reset_far_from_its_end_did_not_wrap() -> None:
+    """From 6,000,000 to 3 would be a growth of 4 million; it grew by 5 before, so 3 can have come since the reset."""
+    assert energy([5_999_995, 6_000_000, 3, 8]) == [5_999_995, 6_000_000, 3, 8]
+
+
+def test_a_slow_counter_wraps_over_its_own_period() -> None:
+    """Read each 300 s by a collector that polls each 10 s; before the second reading its period is not known."""
+    assert energy([9_998_000, 9_998_500, 0, 500], period_s=300.0) == [9_998_000, 9_998_500, 9_999_001, 9_999_501]
+
+
+def test_a_fast_counter_of_few_bits_wraps_at_its_pace() -> None:
+    unwrap, told = Unwrap(INTERVAL_S), []
+    for number, raw in enumerate([0, 20_000, 40_000, 60_000, 14_464]):
+        unwrap.begin(False)
+        told.append(unwrap.take("5", {"c": raw}, {"c": 65_536}, number * INTERVAL_S)["c"])
+    assert told == [0, 20_000, 40_000, 60_000, 80_000]
+
+
 def test_a_fall_by_less_than_half_the_range_is_no_wrap() -> None:
     assert written([2**31 + 10, 20], narrow=True) == [2**31 + 10, 2**31 + 10]
 
@@ -43,9 +81,9 @@ def test_a_fall_by_less_than_half_the_range_is_no_wrap() -> None:
 def test_a_32_bit_counter_does_not_wrap_where_a_64_bit_counter_of_its_row_fell() -> None:
     unwrap = Unwrap(INTERVAL_S)
     unwrap.begin(False)
-    unwrap.take("5", {"wide": 10**12, "narrow": WRAP - 1}, {"narrow"}, 0.0)
+    unwrap.take("5", {"wide": 10**12, "narrow": WRAP - 1}, {"narrow": WRAP}, 0.0)
     unwrap.begin(False)
-    found = unwrap.take("5", {"wide": 0, "narrow": 9}, {"narrow"}, 10.0)
+    found = unwrap.take("5", {"wide": 0, "narrow": 9}, {"narrow": WRAP}, 10.0)
     # It did not grow before, so 9 cannot be told to have come since: the interval counts nothing.
     assert found == {"wide": 0, "narrow": WRAP - 1}
     scope, resets = unwrap.finish()
@@ -103,7 +141,7 @@ def test_a_reset_of_most_rows_is_the_device(fallen: int, scope: str) -> None:
     for now, low in ((0.0, 0), (10.0, fallen)):
         unwrap.begin(False)
         for row in range(8):
-            unwrap.take(str(row), {"c": 0 if row < low else 1_000}, (), now)
+            unwrap.take(str(row), {"c": 0 if row < low else 1_000}, {}, now)
     told, resets = unwrap.finish()
     assert (told, len(resets)) == (scope, fallen)
 

@@ -66,13 +66,21 @@ async def test_fault_is_posted_seen_and_cleared(factory: Factory, control: Contr
     factory.advance(START + 1)
     assert factory.state.racks.leak.tolist() == [1, 0, 0, 0]
     status, body = await ask("GET", f"{control.url}/faults")
-    assert body["faults"] == [fault]
+    assert body["faults"] == [fault | {"places": ["A01", "shelf-a01"]}]
     assert body["kinds"].keys() == KINDS.keys()
     assert body["kinds"]["leak"]["object"] == "rack or cdu"
     status, body = await ask("DELETE", f"{control.url}/faults?kind=leak&object=A01")
     assert (status, body) == (200, {"cleared": 1})
     factory.advance(START + 2)
     assert not factory.state.racks.leak.any()
+
+
+async def test_ratings_of_the_meters_are_told(control: Control) -> None:
+    # 132 kW of racks and 22 kW of PDU; a feed carries 8 nodes of 10.3 kW and 2 switches of 1 kW at 97 %
+    assert await ask("GET", f"{control.url}/ratings") == (
+        200,
+        {"meter-main": 200_200.0, "meter-it": 154_000.0, "feed-a": 87_000.0, "feed-b": 87_000.0},
+    )
 
 
 async def test_faults_to_come_are_put_off(factory: Factory, control: Control) -> None:

@@ -335,7 +335,7 @@ def test_devices_fall_silent_and_answer_late_by_name(factory: Factory) -> None:
 
 def test_unknown_names_are_told_with_what_is_meant(factory: Factory) -> None:
     with pytest.raises(
-        ValueError, match=r"unknown fault: 'leek', did you mean 'leak'\? Allowed: congestion, device_silent, "
+        ValueError, match=r"unknown fault: 'leek', did you mean 'leak'\? Allowed: bus_sag, congestion, device_silent, "
     ):
         factory.faults.inject("leek", "A01", START)
     with pytest.raises(ValueError, match="unknown rack or cdu for leak: 'A03', did you mean 'A02'"):
@@ -397,6 +397,31 @@ def test_script_may_name_objects_by_what_they_are(tmp_path: Path, factory: Facto
     ]
 
 
+def test_things_of_the_facility_take_turns(tmp_path: Path, factory: Factory) -> None:
+    script = tmp_path / "faults.yaml"
+    script.write_text(
+        "- {kind: bus_sag, object: any hpr shelf}\n"
+        "- {kind: unit_silent, object: any hpr psu}\n"
+        "- {kind: kw_for_w, object: any hpr shelf}\n"
+        "- {kind: kw_for_w, object: any pdu}\n"
+        "- {kind: insulation_low, object: any hvdc_800 shelf}\n"
+        "- {kind: leak, object: any redfish cdu}\n"
+        "- {kind: leak, object: any hvdc_400 rack}\n"
+        "- {kind: sensor_stuck, object: any modbus return_temperature sensor}\n"
+    )
+    load_script(script, factory.faults, start=START, speed=1.0)
+    assert [fault.object for fault in factory.faults.known] == [
+        "shelf-a01",
+        "shelf-b01/208",
+        "shelf-a01",
+        "pdu-n01",
+        "shelf-b02",
+        "cdu-2",
+        "A02",
+        "cdu-1/return_temperature",
+    ]
+
+
 @pytest.mark.parametrize(
     ("kind", "words", "reason"),
     [
@@ -404,6 +429,9 @@ def test_script_may_name_objects_by_what_they_are(tmp_path: Path, factory: Facto
         ("engine_restart", "any training host", "no host at work is left for 'any training host' in a site of 64 GPUs"),
         ("leak", "any dcgm host", "leak takes a rack or cdu, not 'any dcgm host'"),
         ("engine_restart", "any tgi host", "no host at work is left for 'any tgi host'"),
+        ("bus_sag", "any modbus shelf", "there is no 'modbus shelf' in a site of 64 GPUs"),
+        ("pole_imbalance", "any hvdc_800 shelf", "there is no 'hvdc_800 shelf'"),
+        ("low_flow", "any pdu", "low_flow takes a cdu, not 'any pdu'"),
         ("leek", "any dcgm host", "unknown fault: 'leek', did you mean 'leak'"),
     ],
 )
@@ -419,7 +447,9 @@ def test_scripts_are_found_by_path_or_by_name(tmp_path: Path) -> None:
     script.write_text("[]")
     assert find_script(str(script)) == script
     assert find_script("gpu").parts[-3:] == ("simulator", "scripts", "gpu.yaml")
-    with pytest.raises(ScriptError, match=r"gpus: no such file, and no script of that name; scripts: fabric, gpu$"):
+    with pytest.raises(
+        ScriptError, match=r"gpus: no such file, and no script of that name; scripts: fabric, facility, gpu$"
+    ):
         find_script("gpus")
 
 

@@ -112,3 +112,29 @@ def test_shares_of_a_large_site() -> None:
 def test_same_seed_gives_the_same_site() -> None:
     assert build_layout(64, seed=3) == build_layout(64, seed=3)
     assert build_layout(64, seed=3).gpu_uuids != build_layout(64, seed=4).gpu_uuids
+
+
+def test_the_second_and_the_fourth_of_four_racks_have_hvdc_buses_from_four_racks_on(layout: Layout) -> None:
+    buses = [shelf.bus for shelf in layout.shelves]
+    if len(buses) < 4:
+        assert set(buses) == {"hpr"}
+        return
+    assert buses == [("hpr", "hvdc_400", "hpr", "hvdc_800")[index % 4] for index in range(len(buses))]
+    for shelf in layout.shelves:
+        assert {unit in range(11, 59) for unit in shelf.units} == {shelf.bus != "hpr"}
+
+
+def test_both_feeds_have_a_meter_that_is_rated_for_both_loads(layout: Layout) -> None:
+    assert [(meter.name, meter.scope) for meter in layout.meters] == [
+        ("meter-main", "facility"),
+        ("meter-it", "it"),
+        ("feed-a", ""),
+        ("feed-b", ""),
+    ]
+    full = 10_300 * len(layout.hosts) + 1_000 * len(layout.switches)
+    assert [meter.rated_watts for meter in layout.meters[2:]] == pytest.approx([full / 0.97] * 2, abs=51)
+
+
+@pytest.mark.parametrize(("gpus", "seconds"), [(64, 2.0), (1_024, 2.0), (1_032, 10.0)])
+def test_shelves_are_read_every_other_second_up_to_1024_gpus(gpus: int, seconds: float) -> None:
+    assert build_layout(gpus).plant_seconds == seconds

@@ -88,6 +88,23 @@ async def test_a_shelf_says_what_the_factory_knows_to_the_resolution_of_its_regi
     assert inlet == pytest.approx(float(shelves.inlet_celsius[0]), abs=1 / 256)
 
 
+@pytest.mark.parametrize(("name", "index"), [("shelf-a02", 1), ("shelf-b02", 3)])
+async def test_an_hvdc_shelf_says_what_the_factory_knows(site: Site, name: str, index: int) -> None:
+    result = await site.open(name).poll(START_NS)
+    shelves = site.factory.state.shelves
+    assert result.rejected == ()
+    bus = of(result, "bus", pole="total").fields
+    assert bus["voltage_volts"] == pytest.approx(float(shelves.bus_volts[index]), abs=0.051)
+    total_in = of(result, "power", circuit="total", side="input", kind="power_shelf")
+    assert total_in.fields["active_watts"] == pytest.approx(float(shelves.input_watts[index]), abs=4)
+    unit = site.factory.layout.shelves[index].units[2]
+    output = of(result, "power", circuit=f"psu-{unit}", side="output").fields["active_watts"]
+    assert output == pytest.approx(float(shelves.psu_output_watts[index, 2]), abs=0.51)
+    if name == "shelf-a02":
+        negative = of(result, "bus", pole="negative").fields["voltage_volts"]
+        assert negative == pytest.approx(float(shelves.negative_volts[index]), abs=0.051)
+
+
 async def test_a_cdu_says_what_the_factory_knows_to_single_precision(site: Site) -> None:
     result = await site.open("cdu-1").poll(START_NS)
     cdus = site.factory.state.cdus
@@ -136,7 +153,7 @@ async def test_a_silent_shelf_times_out_and_comes_back(site: Site) -> None:
     shelf = site.open("shelf-a01", options={"timeout": "50ms"})
     await shelf.poll(START_NS)
     site.factory.silent.add("shelf-a01")
-    with pytest.raises(DeviceTimeoutError, match=r"shelf-a01 127\.0\.0\.1:\d+: unit 208 holding 79: timeout"):
+    with pytest.raises(DeviceTimeoutError, match=r"shelf-a01 127\.0\.0\.1:\d+: unit 208 holding \d+: timeout"):
         await shelf.poll(START_NS)
     site.factory.silent.clear()
 
@@ -196,7 +213,7 @@ async def test_a_broken_connection_is_told_and_mended(site: Site) -> None:
     ("unit", "request_", "answer"),
     [
         (208, struct.pack(">BHH", 6, 94, 0), b"\x86\x01"),  # write: illegal function
-        (208, struct.pack(">BHH", 3, 40, 1), b"\x83\x02"),  # outside the map: illegal address
+        (208, struct.pack(">BHH", 3, 130, 1), b"\x83\x02"),  # outside the map: illegal address
         (208, struct.pack(">BHH", 3, 52, 126), b"\x83\x03"),  # too many: illegal value
         (33, struct.pack(">BHH", 3, 79, 1), b"\x83\x0b"),  # no such unit: gateway
         (208, struct.pack(">BHH", 3, 88, 1), b"\x03\x02" + struct.pack(">H", 277 * 64)),

@@ -188,6 +188,17 @@ def test_inventory_is_one_tree_with_known_parents(gpus: int) -> None:
     assert [row["id"] for row in rows if not row["parent"]] == [layout.site]
     assert len({(row["kind"], row["id"], row["parent"], row["relation"]) for row in rows}) == len(rows)
     cooled = [row["id"] for row in rows if row["relation"] == "cools"]
-    assert cooled == [rack.name for rack in layout.racks]
+    assert [name for name in cooled if not name.startswith("tcs-")] == [rack.name for rack in layout.racks]
+    loops = {row["id"]: row["parent"] for row in rows if (row["kind"], row["relation"]) == ("loop", "cools")}
+    assert list(loops.values()) == [cdu.name for cdu in layout.cdus]
+    assert {row["parent"] for row in rows if (row["kind"], row["relation"]) == ("rack", "cools")} == loops.keys()
+    fed = {(row["id"], row["parent"]) for row in rows if row["relation"] == "feeds"}
+    feeds = {"feed-a", "feed-b"}
+    assert fed >= {(feed, "meter-it") for feed in feeds}
+    assert fed >= {(shelf.name, feed) for shelf in layout.shelves for feed in feeds}
+    assert fed >= {(rack.name, rack.shelf) for rack in layout.racks}
+    assert {row["rated_watts"] for row in rows if row["kind"] == "feed" and row["relation"] == "contains"} == {
+        str(layout.meters[2].rated_watts)
+    }
     gpus_expected = sum(int(row["expected_count"]) for row in rows if row["kind"] == "host" and row["expected_count"])
     assert gpus_expected == gpus

@@ -1,0 +1,209 @@
+"""The rules of power: supplies, buses, batteries, phases, feeds. A lost feed is one finding, its supplies are none."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from dashboard.alarms.findings import Finding, Scene
+from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
+from dashboard.alarms.words import impact, percent, rack_place, those
+from dashboard.plant.buses import BusNow
+from dashboard.plant.feeds import AcNow
+from dashboard.plant.parts import BatteryNow
+from dashboard.plant.racks import RackPower
+from dashboard.plant.shelves import ShelfNow
+
+
+def find(scene: Scene) -> Iterator[Finding]:
+    """Yield what is the matter with power."""
+    yield from _feeds(scene)
+    yield from _supplies(scene)
+    short = list(_redundancy(scene))
+    yield from short
+    told = {finding.object for finding in short}
+    yield from chain.from_iterable(_headroom(scene, rack) for rack in scene.plant.racks if rack.name not in told)
+    for shelf in scene.plant.shelves:
+        yield from _shelf(scene, shelf)
+    for battery in scene.plant.batteries:
+        yield from _battery(scene, battery)
+    for device in scene.plant.ac:
+        yield from _phases(scene, device)
+
+
+def _of_rack(scene: Scene, rule: str, name: str, how: int, priority: int, title: str, rack: str) -> Finding:
+    """Return a finding about something in a rack."""
+    place, racks = rack_place(scene, rack), those(rack)
+    return Finding(rule, name, priority, title, place, impact(scene, *racks), racks, how)
+
+
+def _feeds(scene: Scene) -> Iterator[Finding]:
+    for feed in scene.plant.feeds:
+        if feed.lost:
+            title, hit = f"Feed {feed.name} carries nothing", impact(scene, *feed.racks)
+            yield Finding("feed_lost", feed.name, 1, title, "Site", hit or "redundancy lost", feed.racks, CRITICAL)
+    for group in scene.plant.failovers:
+        name = " + ".join(group.feeds)
+        how = level(scene, "feed_failover_overload", name, group.ratio)
+        if how and group.ratio is not None:
+            title = f"If one of {name} is lost, the other carries {group.ratio:.0%} of its rating"
+            priority, hit = (2 if how == CRITICAL else 3), impact(scene, *group.racks)
+            yield Finding("feed_failover_overload", name, priority, title, "Site", hit, group.racks, how)
+
+
+def _folded(scene: Scene) -> set[tuple[str, str]]:
+    """Return (shelf, supply) of what hangs on a lost feed; where no supply tells its feed, all of its shelves'."""
+    folded: set[tuple[str, str]] = set()
+    for feed in scene.plant.feeds:
+        if not feed.lost:
+            continue
+        letter = feed.name.rpartition("-")[2].upper()
+        for shelf in scene.plant.shelves:
+            if shelf.name in feed.parts:
+                own = (s for s in shelf.supplies if s.feed.upper() in ("", letter, feed.name.upper()))
+                folded.update((shelf.name, supply.name) for supply in own)
+    return folded
+
+
+def _supplies(scene: Scene) -> Iterator[Finding]:
+    """Supplies that their device judges failed, and those that carry nothing while the others do."""
+    folded = _folded(scene)
+    working = {
+        (shelf.name, supply.name)
+        for shelf in scene.plant.shelves
+        for supply in shelf.supplies
+        if supply.state in ("ok", "warning") and (supply.output_watts or 0.0) > 0.0
+    }
+    lost: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for supply in scene.supplies:
+        if (supply.device, supply.name) not in working | folded:
+            lost[supply.device, supply.rack][supply.name] = None
+    for shelf in scene.plant.shelves:
+        for name in shelf.gone:
+            if (shelf.name, name) not in folded:
+                lost[shelf.name, shelf.rack][name] = None
+    for (device, rack), names in lost.items():
+        what = f"Power supply {next(iter(names))} failed" if len(names) == 1 else f"{len(names)} power supplies failed"
+        place, racks = rack_place(scene, rack), those(rack)
+        yield Finding("supply_lost", device, 2, f"{what} in {device}", place, "redundancy lost", racks)
+
+
+def _redundancy(scene: Scene) -> Iterator[Finding]:
+    for rack in scene.plant.racks:
+        gone = sum(len(shelf.gone) for shelf in rack.shelves)
+        if not gone or rack.spare is None or rack.spare > 0:
+            continue
+        what = "carries the load on its last supplies" if rack.spare == 0 else "has too few supplies for its load"
+        title = f"Rack {rack.name} {what}: {rack.running} work, {rack.needed} needed"
+        how = CRITICAL if rack.spare < 0 else WARNING
+        yield _of_rack(scene, "shelf_redundancy_lost", rack.name, how, 1 if rack.spare < 0 else 2, title, rack.name)
+
+
+def _headroom(scene: Scene, rack: RackPower) -> Iterator[Finding]:
+    how = level(scene, "bus_headroom_low", rack.name, rack.headroom_ratio)
+    if how and rack.headroom_ratio is not None:
+        title = f"Rack {rack.name} has {percent(rack.headroom_ratio)} of its usable power left"
+        yield _of_rack(scene, "bus_headroom_low", rack.name, how, 2 if how == CRITICAL else 3, title, rack.name)
+
+
+def _shelf(scene: Scene, shelf: ShelfNow) -> Iterator[Finding]:
+    if shelf.bus is not None:
+        yield from _bus(scene, shelf, shelf.bus)
+    how = level(scene, "share_error", shelf.name, shelf.share_error_ratio)
+    if how and shelf.share_error_ratio is not None:
+        title = f"A supply of {shelf.name} is {percent(shelf.share_error_ratio)} off its share of the load"
+        yield _of_rack(scene, "share_error", shelf.name, how, 4, title, shelf.rack)
+    rated, gear = scene.settings.gear.supply_efficiency_ratio, scene.settings.gear
+    if rated is None or shelf.efficiency_ratio is None or (shelf.load_ratio or 0.0) < gear.least_load_ratio:
+        return
+    how = level(scene, "rectifier_efficiency_low", shelf.name, rated - shelf.efficiency_ratio)
+    if how:
+        title = f"Supplies of {shelf.name} at {shelf.efficiency_ratio:.1%} efficiency, rated {rated:.1%}"
+        yield _of_rack(scene, "rectifier_efficiency_low", shelf.name, how, 4, title, shelf.rack)
+
+
+def _bus(scene: Scene, shelf: ShelfNow, bus: BusNow) -> Iterator[Finding]:
+    name = shelf.name
+
+    def tell(rule: str, how: int, title: str, *, urgent: int = 1) -> Finding:
+        return _of_rack(scene, rule, name, how, urgent if how == CRITICAL else 2, title, shelf.rack)
+
+    off = bus.deviation_ratio
+    how = level(scene, "bus_voltage", name, None if off is None else abs(off))
+    if how and off is not None and bus.set_point_volts is not None:
+        against = "usual" if bus.set_point_source == "usual" else "set point"
+        side = "under" if off < 0 else "over"
+        should = f"{percent(abs(off))} {side} its {against} of {bus.set_point_volts:.1f} V"
+        title = f"Bus of {name} at {bus.volts:.1f} V, {should}"
+        yield tell("bus_voltage", how, title)
+    how = level(scene, "bus_pole_imbalance", name, bus.imbalance_ratio)
+    if how and bus.imbalance_ratio is not None:
+        poles = (
+            f"{bus.positive_volts:.0f} / {bus.negative_volts:.0f} V"
+            if bus.positive_volts and bus.negative_volts
+            else ""
+        )
+        title = f"Poles of {name} differ by {percent(bus.imbalance_ratio)} {poles}".rstrip()
+        yield tell("bus_pole_imbalance", how, title, urgent=2)
+    how = CRITICAL if bus.ground_fault else level(scene, "insulation_low", name, bus.ohms_per_volt)
+    if how:
+        seen = f"{bus.ohms_per_volt:.0f} ohm/V" if bus.ohms_per_volt is not None else "earth fault"
+        yield tell("insulation_low", how, f"Insulation of the bus of {name} low: {seen}")
+
+
+def _battery(scene: Scene, battery: BatteryNow) -> Iterator[Finding]:
+    name = f"{battery.device} {battery.unit}".strip(" -")
+
+    def tell(rule: str, how: int, priority: int, title: str) -> Finding:
+        return _of_rack(scene, rule, name, how, priority, title, battery.rack)
+
+    discharging = battery.state == "discharging"
+    if discharging:
+        yield tell("bbu_discharging", WARNING, 2, f"Battery {name} carries the load")
+    how = level(scene, "bbu_runtime_low", name, battery.runtime_seconds if discharging else None)
+    if how:
+        yield tell("bbu_runtime_low", how, 1, f"Battery {name} lasts {battery.runtime_seconds:.0f} s more")
+    # While it carries the load, that is what is the matter.
+    how = level(scene, "bbu_soc_low", name, None if discharging else battery.charge_ratio)
+    if how:
+        yield tell(
+            "bbu_soc_low", how, 2 if how == CRITICAL else 3, f"Battery {name} charged to {battery.charge_ratio:.0%}"
+        )
+    how = level(scene, "bbu_soh_low", name, battery.health_ratio)
+    if how:
+        title = f"Battery {name} holds {battery.health_ratio:.0%} of what it did: replace it"
+        yield tell("bbu_soh_low", how, 2 if how == CRITICAL else 3, title)
+
+
+def _phases(scene: Scene, device: AcNow) -> Iterator[Finding]:
+    name = device.name
+
+    def tell(rule: str, how: int, priority: int, title: str) -> Finding:
+        return _of_rack(scene, rule, name, how, priority, title, device.rack)
+
+    if device.lost:
+        yield tell("phase_lost", CRITICAL, 2, f"Phase {_list(device.lost)} lost at {name}")
+    how = level(scene, "ac_phase_overload", name, device.load_ratio)
+    if how and device.load_ratio is not None:
+        worst = max(
+            (p for p in device.phases if p.amperes is not None and p.rated_amperes),
+            key=lambda p: (p.amperes or 0.0) / (p.rated_amperes or 1.0),
+            default=None,
+        )
+        where = f"phase {worst.name} of {name}" if worst else name
+        title = f"{where[0].upper()}{where[1:]} at {device.load_ratio:.0%} of its rated current"
+        yield tell("ac_phase_overload", how, 2 if how == CRITICAL else 3, title)
+    how = FINE if device.lost else level(scene, "ac_imbalance", name, _uneven(scene, device))
+    if how and device.imbalance_ratio is not None:
+        yield tell("ac_imbalance", how, 4, f"Phase currents of {name} uneven by {percent(device.imbalance_ratio)}")
+
+
+def _uneven(scene: Scene, device: AcNow) -> float | None:
+    """Return the imbalance of a device that carries enough for it to mean something."""
+    load = device.load_ratio
+    if load is None and device.watts is not None and device.rated_watts:
+        load = device.watts / device.rated_watts
+    return device.imbalance_ratio if load is not None and load > scene.settings.gear.coolant_load_ratio else None
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

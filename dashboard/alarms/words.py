@@ -1,0 +1,35 @@
+"""Words that several rules share: where a rack stands, what hangs on it."""
+
+from dashboard.alarms.findings import Scene
+
+
+def say_gpus(count: int) -> str:
+    """Return a number of GPUs in words."""
+    return f"{count} GPU" if count == 1 else f"{count} GPUs"
+
+
+def rack_place(scene: Scene, rack: str) -> str:
+    """Return the row of a rack, as people say it."""
+    row = next((now.row for now in scene.racks if now.name == rack), "")
+    return f"Row {row}" if row else "Site"
+
+
+def impact(scene: Scene, *racks: str) -> str:
+    """Return how many GPUs stand in these racks; "" where none does."""
+    count = sum(host.gpus for host in scene.hosts if host.rack in racks)
+    return say_gpus(count) if count else ""
+
+
+def cooled(scene: Scene, cdu: str) -> tuple[str, ...]:
+    """Return the racks of a coolant unit."""
+    return next((now.racks for now in scene.cdus if now.name == cdu), ())
+
+
+def those(rack: str) -> tuple[str, ...]:
+    """Return a rack as the racks of a finding; none for ""."""
+    return (rack,) if rack else ()
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio in percent, with a digit after the point under ten."""
+    return f"{100 * ratio:.1f} %" if abs(ratio) < 0.1 else f"{100 * ratio:.0f} %"

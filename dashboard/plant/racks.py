@@ -1,0 +1,113 @@
+"""Racks: what each draws, what its supplies can carry, what that leaves for more load."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dashboard.facility_settings import Gear
+from dashboard.kpis import hvdc
+from dashboard.kpis.power import RACK_SOURCES
+from dashboard.plant.read import POWER, Seen
+from dashboard.plant.shelves import ShelfNow, sum_of_all
+from dashboard.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class RackPower:
+    """A rack's power: what it draws, what its supplies can carry, what is left."""
+
+    name: str
+    row: str
+    #: input, from the best source that tells it
+    watts: float | None
+    source: str
+    shelves: tuple[ShelfNow, ...]
+    output_watts: float | None
+    p99_watts: float | None
+    #: span that the percentile speaks of, s
+    p99_seconds: float
+    usable_watts: float | None
+    headroom_ratio: float | None
+    stranded_watts: float | None
+    running: int
+    needed: int | None
+    spare: int | None
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Return the supplies that tell nothing, with their shelf."""
+        return tuple(f"{shelf.name} {name}" for shelf in self.shelves for name in shelf.silent)
+
+
+def input_watts(seen: Seen, site: Site, now: float) -> dict[str, tuple[float, str]]:
+    """Return rack -> (watts drawn, kind of source): shelves, else PDUs, else the building system."""
+    held = seen[POWER]
+    watts = held.fresh(now)["active_watts"]
+    owner = {part: rack.name for rack in site.racks for part in (*rack.shelves, *rack.pdus, rack.name)}
+    sums: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for i, (rack, device, kind, circuit, side, phase, _) in enumerate(held.rows()):
+        if circuit == "total" and side == "input" and phase in ("", "-") and kind in RACK_SOURCES:
+            sums[rack or owner.get(device, ""), kind][device] = watts[i]
+    expected = {
+        (r.name, kind): held_by
+        for r in site.racks
+        for kind, held_by in (("power_shelf", r.shelves), ("rack_pdu", r.pdus))
+    }
+    found: dict[str, tuple[float, str]] = {}
+    for source in reversed(RACK_SOURCES):
+        for (rack, kind), parts in sums.items():
+            whole = sum(parts.values())
+            if kind == source and rack and whole == whole and parts.keys() >= set(expected.get((rack, kind), ())):
+                found[rack] = (whole, kind)
+    return found
+
+
+def racks(
+    site: Site,
+    made: Sequence[ShelfNow],
+    drawn: Mapping[str, tuple[float, str]],
+    p99: Mapping[str, tuple[float, float]],
+    gear: Gear,
+) -> tuple[RackPower, ...]:
+    """Return every rack of the inventory in its order. `p99`: rack -> (watts of its supplies, seconds known)."""
+    of: dict[str, list[ShelfNow]] = defaultdict(list)
+    for shelf in made:
+        of[shelf.rack].append(shelf)
+    return tuple(_rack(r.name, r.row, tuple(of[r.name]), drawn.get(r.name), p99.get(r.name), gear) for r in site.racks)
+
+
+def _rack(
+    name: str,
+    row: str,
+    own: tuple[ShelfNow, ...],
+    drawn: tuple[float, str] | None,
+    p99: tuple[float, float] | None,
+    gear: Gear,
+) -> RackPower:
+    output = output_of(own)
+    watts, seconds = p99 or (output, 0.0)
+    units, spare = sum(shelf.expected for shelf in own), gear.spare_supplies
+    unit = min((shelf.unit_watts for shelf in own if shelf.unit_watts), default=None)
+    working = sum(shelf.running + len(shelf.silent) for shelf in own)
+    usable = needed = left = None
+    if unit and units:
+        # What fails beyond the reserve is gone from what can be used.
+        usable = min(hvdc.usable_watts(units, unit, spare), working * unit if working else 0.0)
+    if unit and watts is not None:
+        needed = hvdc.units_needed(watts, unit)
+        left = working - needed
+    headroom = hvdc.headroom_ratio(watts, usable) if usable and watts is not None else None
+    stranded = (
+        max(0.0, hvdc.stranded_watts(usable, watts, gear.reserve_ratio * usable))
+        if usable and watts is not None
+        else None
+    )
+    drawn_watts, source = drawn or (None, "")
+    return RackPower(
+        name, row, drawn_watts, source, own, output, watts, seconds, usable, headroom, stranded, working, needed, left
+    )
+
+
+def output_of(own: Sequence[ShelfNow]) -> float | None:
+    """Return what all shelves of a rack give; None where one does not tell. Units: W."""
+    return sum_of_all(shelf.output_watts for shelf in own) if own else None

@@ -1,0 +1,195 @@
+"""Profiles read again while collectors run: what changed is used, what became wrong is told once."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from collectors.collector import Target
+from collectors.profile import Library
+from collectors.runtime import Fleet, Runtime
+from storage.config import ConfigError
+from storage.point import Point
+
+PAGE = "acme_busy 0.25\nacme_queue 7\n"
+_ticks = count(1_700_000_000)
+
+
+def text(name: str = "acme", at: str = "acme_busy", prefix: str = "acme_", more: str = "") -> str:
+    return (
+        f"profile: {name}\nmodel: M\nkind: exporter\nprotocol: exposition\nsource: none\n"
+        f"match: {{prefix: {prefix}}}\n"
+        f"groups:\n  - points:\n      - {{to: coolant.valve_ratio, at: {at}}}\n{more}"
+    )
+
+
+def write(folder: Path, content: str, name: str = "acme") -> None:
+    """Write a profile's file as an editor does, with a change time of its own whatever the file system's grain."""
+    path, draft = folder / f"{name}.yaml", folder / "draft.tmp"
+    draft.write_text(content, "utf-8")
+    os.utime(draft, (0, next(_ticks)))
+    draft.replace(path)
+
+
+def address(library: Library, name: str = "acme") -> str:
+    at = library.profile(name).groups[0].points[0].at
+    assert isinstance(at, str)
+    return at
+
+
+def test_a_changed_file_is_read_again_and_told_once(tmp_path: Path) -> None:
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    assert address(library) == "acme_busy"
+    assert library.refresh() == frozenset()
+    write(tmp_path, text(at="acme_load"))
+    assert address(library) == "acme_busy"
+    assert library.refresh() == {"acme"}
+    assert address(library) == "acme_load"
+    assert library.refresh() == frozenset()
+
+
+def test_a_file_that_says_the_same_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    library.profile("acme")
+    write(tmp_path, "# a remark\n" + text())
+    assert library.refresh() == frozenset()
+
+
+def test_a_file_that_became_wrong_is_told_once_and_the_old_profile_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    library.profile("acme")
+    write(tmp_path, text().replace("coolant.valve_ratio", "coolant.walve_ratio"))
+    with caplog.at_level(logging.ERROR):
+        assert [library.refresh() for _ in range(3)] == [frozenset()] * 3
+    (record,) = caplog.records
+    assert f"{tmp_path / 'acme.yaml'}:9: groups[0].points[0].to" in record.getMessage()
+    assert "what was read of it before stays in force" in record.getMessage()
+    assert address(library) == "acme_busy"
+    write(tmp_path, text(at="acme_load"))
+    assert library.refresh() == {"acme"}
+    assert address(library) == "acme_load"
+
+
+def test_a_profile_whose_file_is_gone_stays_in_force(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    library.profile("acme")
+    (tmp_path / "acme.yaml").unlink()
+    with caplog.at_level(logging.ERROR):
+        assert [library.refresh() for _ in range(2)] == [frozenset()] * 2
+    assert len(caplog.records) == 1
+    assert address(library) == "acme_busy"
+    write(tmp_path, text(at="acme_load"))
+    assert library.refresh() == {"acme"}
+
+
+def test_a_changed_part_changes_the_profiles_that_extend_it(tmp_path: Path) -> None:
+    write(tmp_path, "poll: {slow: 60s}\n", "_shared")
+    write(tmp_path, "extends: _shared\n" + text())
+    write(tmp_path, text("other"), "other")
+    library = Library([tmp_path])
+    for name in ("acme", "other"):
+        library.profile(name)
+    write(tmp_path, "poll: {slow: 90s}\n", "_shared")
+    assert library.refresh() == {"acme"}
+    assert library.profile("acme").poll.slow == "90s"
+
+
+def test_a_profile_of_the_site_s_own_wins_by_name_from_then_on(tmp_path: Path) -> None:
+    own, packaged = tmp_path / "own", tmp_path / "packaged"
+    own.mkdir()
+    packaged.mkdir()
+    write(packaged, text())
+    library = Library([own, packaged])
+    library.profile("acme")
+    write(own, text(at="acme_load"))
+    assert library.refresh() == {"acme"}
+    assert address(library) == "acme_load"
+    (own / "acme.yaml").unlink()
+    assert library.refresh() == {"acme"}
+    assert address(library) == "acme_busy"
+
+
+def test_a_file_that_comes_is_a_candidate_once_it_is_right(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    library = Library([tmp_path])
+    assert library.of_protocol("exposition") == []
+    write(tmp_path, text().replace("valve", "walve"))
+    with caplog.at_level(logging.ERROR):
+        assert [library.refresh() for _ in range(2)] == [frozenset()] * 2
+    assert len(caplog.records) == 1
+    assert library.of_protocol("exposition") == []
+    with pytest.raises(ConfigError):
+        library.profile("acme")
+    write(tmp_path, text())
+    assert library.refresh() == {"acme"}
+    assert [profile.profile for profile in library.of_protocol("exposition")] == ["acme"]
+
+
+@asynccontextmanager
+async def exporter() -> AsyncIterator[str]:
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=PAGE)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    finally:
+        await runner.cleanup()
+
+
+async def run(fleet: Fleet, steps: Sequence[tuple[Callable[[Point], bool], Callable[[], None]]]) -> None:
+    """Run until each step's point was seen; then its action is taken."""
+    left, stop = list(steps), asyncio.Event()
+
+    def put(points: Sequence[Point]) -> None:
+        for point in points:
+            if left and left[0][0](point):
+                left.pop(0)[1]()
+        if not left:
+            stop.set()
+
+    async with asyncio.timeout(30):
+        await Runtime(fleet, put).run(stop)
+
+
+def says(source: str, fields: Mapping[str, object]) -> Callable[[Point], bool]:
+    return lambda p: p.measurement == "coolant" and p.fields == fields and p.tags["device"] == source
+
+
+async def test_running_targets_are_asked_by_the_changed_profile(tmp_path: Path) -> None:
+    write(tmp_path, text())
+    tenth = timedelta(seconds=0.1)
+    async with exporter() as url:
+        named = Target("named", "exposition", url, "acme", interval=tenth)
+        found = Target("found", "exposition", url, interval=tenth)
+        fleet = Fleet([named, found], Library([tmp_path]), profiles_every=tenth / 2)
+        busy, queue = {"valve_ratio": 0.25}, {"level_ratio": pytest.approx(0.07)}
+        broken = text(at="acme_queue", more="nonsense: 1\n")
+        mended = text(at="acme_queue, unit: '%'").replace("valve_ratio", "level_ratio")
+        await run(
+            fleet,
+            [
+                (says("named", busy), lambda: None),
+                (says("found", busy), lambda: write(tmp_path, broken)),
+                (says("named", busy), lambda: None),
+                (says("found", busy), lambda: write(tmp_path, mended)),
+                (says("named", queue), lambda: None),
+                (says("found", queue), lambda: None),
+            ],
+        )
