@@ -5,7 +5,7 @@ import os
 import sys
 
 #: libraries that log each connection, job or queue
-CHATTY = ("amqtt", "apscheduler", "pymodbus.logging", "transitions", "waitress.queue")
+CHATTY = ("amqtt", "apscheduler", "transitions", "waitress.queue")
 
 
 def quiet() -> None:

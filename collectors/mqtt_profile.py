@@ -119,7 +119,7 @@ def _model_mistakes(at: tuple[object, ...], model: type[Strict], section: Mappin
         model.model_validate(section)
     except ValidationError as e:
         for error in e.errors(include_url=False):
-            place = tuple(part for part in error["loc"] if part != "function-before[_as_tuple(), tuple[str, ...]]")
+            place = error["loc"]
             cause = error.get("ctx", {}).get("error")
             if isinstance(cause, InvalidValueError):
                 yield (*at, *place, *cause.at), cause

@@ -123,7 +123,7 @@ def test_what_is_allowed_is_no_breach(module: str, source: str) -> None:
 
 def test_a_protocol_s_library_is_imported_by_its_own_modules_alone() -> None:
     """A collector that polls SNMP alone must not pay for gRPC."""
-    owners = {"grpc": "gnmi", "gufo": "snmp", "pymodbus": "modbus", "aiomqtt": "mqtt", "pynvml": "nvml"}
+    owners = {"grpc": "gnmi", "gufo": "snmp", "aiomqtt": "mqtt", "pynvml": "nvml"}
     for path in sorted((ROOT / "collectors").glob("*.py")):
         for imported in imports(path.read_text("utf-8"), "collectors"):
             owner = owners.get(imported.partition(".")[0])
