@@ -65,7 +65,8 @@ Port = Annotated[
 Script = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE|NAME", help="a script of faults: a file as config/demo.yaml, or a packaged one: fabric, gpu"
+        metavar="FILE|NAME",
+        help="a script of faults: a file as config/demo.yaml, or a packaged one: facility, fabric, gpu",
     ),
 ]
 

@@ -30,6 +30,7 @@ case, blanks and dashes. Where several points ask for one topic, those count tha
 
 A value counts only once its metadata has arrived, with quality 1, and if it is no set point. Its age begins with its
 own time stamp where that is within 5 s of our clock, or where the message lay at the broker, else with its arrival.
+Leaks are handed on as soon as they are heard, without waiting for the poll.
 After a lost connection nothing is carried over: values come again with the next change, by the contract within 100 s.
 Options of the target: `tls` off (default), on, insecure (no check of the certificate); `ca`, `cert`, `key`: files, for
 a private authority and for mutual TLS.
@@ -38,24 +39,28 @@ Source: NVIDIA dsx-exchange bms.yaml and its companion guide; OASIS MQTT 3.1.1.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import aiomqtt
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, Target
 from collectors.decode import Batch
-from collectors.mqtt_client import Board, Listener, Topics, explain, make_client
+from collectors.mqtt_client import Board, Listener, Topics, explain, make_client, point_of
 from collectors.mqtt_profile import Transport, check_profile
 from collectors.mqtt_rows import KEYS, Ready, RefusedValueError, Rows, find_wanted, trusted
 from collectors.mqtt_topology import Topology
 from collectors.profile import Profile
 from storage.config import ConfigError, Problem, parse_duration
+from storage.point import Point
 
 __all__ = ["MqttCollector", "check_profile", "identify", "open_collector"]
 
 #: part of the target's time-out that a poll waits for the first connection
 _BUDGET = 0.9
+#: what cannot wait for a poll
+_URGENT = ("leak.state",)
 
 
 class MqttCollector:
@@ -77,6 +82,26 @@ class MqttCollector:
         #: what is listened to
         self.topics = Topics(transport.subscribe, *prefixes, self._heartbeat, wanted.keys(), keys)
         self._listener = Listener(target, self.topics)
+        #: objectType/pointType that cannot wait for a poll, and what each topic of them said last
+        self._urgent = frozenset(at for at, all_of in wanted.items() if any(w.spec.to in _URGENT for w in all_of))
+        self._said: dict[str, object] = {}
+
+    def listen(self, push: Callable[[Sequence[Point]], None]) -> None:
+        """Hand on leaks as soon as they are heard; all else waits for the poll."""
+        self._listener.heard = lambda board, topic: self._hear(board, topic, push)
+
+    def _hear(self, board: Board, topic: str, push: Callable[[Sequence[Point]], None]) -> None:
+        found = self.topics.publisher(topic)
+        tail = found[1] if found else ""
+        value, metadata = board.values.get(tail), board.metadata.get(tail)
+        if point_of(tail) not in self._urgent or value is None or metadata is None or self._said.get(tail) == value.raw:
+            return
+        self._said[tail] = value.raw
+        batch, now = Batch(self._target, self._profile), asyncio.get_running_loop().time()
+        for ready in self._rows.of(tail, metadata):
+            self._take(batch, ready, board, now, is_silent=False)
+        if points := batch.finish(time.time_ns()).points:
+            push(points)
 
     async def poll(self, time_ns: int) -> PollResult:
         """Return the newest good value of each topic whose metadata is known.
@@ -99,6 +124,7 @@ class MqttCollector:
         board.malformed.clear()
         silent = self._silent_scopes(board, now)
         self._rows.keep(board.metadata)
+        self._said = {tail: raw for tail, raw in self._said.items() if tail in board.values}
         for tail, metadata in board.metadata.items():
             is_silent = bool(silent) and any(_covers(scope, self._values, tail) for scope in silent)
             for ready in self._rows.of(tail, metadata):

@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +166,8 @@ class Listener:
         #: the first attempt has come to an end, good or bad
         self._settled = asyncio.Event()
         self._board: Board | None = None
+        #: told of each message once it stands on the board, with its topic
+        self.heard: Callable[[Board, str], None] | None = None
 
     async def ready(self, timeout_s: float) -> Board:
         """Return what has been heard; the first call starts to listen and waits for the connection.
@@ -219,6 +221,8 @@ class Listener:
             async for message in client.messages:
                 heard = Message(str(message.topic), message.payload, bool(message.retain))
                 take(self._board, self._topics, heard, _now(), time.time())
+                if self.heard is not None:
+                    self.heard(self._board, heard.topic)
 
 
 def take(board: Board, topics: Topics, message: Message, now: float, clock: float) -> None:

@@ -26,6 +26,8 @@ from collectors.simulator.redfish_tree import SESSIONS, STREAM, Event, Tree
 from collectors.simulator.service import Device, Service
 
 _USER = "monitor"
+#: read as often as shelves and CDUs over other protocols
+_PLANT = ("redfish_cdu", "redfish_power_shelf")
 #: nodes have a BMC of their own in sites up to so many GPUs
 BMC_GPUS = 128
 #: how often a stream looks for what has changed
@@ -158,7 +160,8 @@ async def serve(
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"redfish://{_USER}@127.0.0.1:{runner.addresses[0][1]}?tls=off"
         host = factory.layout.hosts[index].name if profile == "redfish_environment" else ""
-        devices.append(Device(name, url, profile, 5.0, password=password, host=host))
+        interval = factory.layout.plant_seconds if profile in _PLANT else 5.0
+        devices.append(Device(name, url, profile, interval, password=password, host=host))
 
     async def close() -> None:
         await asyncio.gather(*(runner.cleanup() for runner in runners))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,10 +21,12 @@ from collectors.collector import (
     DeviceRefusedError,
     DeviceTimeoutError,
     PollResult,
+    Pushing,
     Target,
 )
 from collectors.profile import Profile, load_profile
 from storage.config import ConfigError
+from storage.point import Point
 
 pytestmark = pytest.mark.service("mosquitto")
 
@@ -146,6 +148,26 @@ async def test_values_become_points_with_rack_and_device_from_their_metadata(
     assert rows[meter] == {"active_watts": pytest.approx(2_500_125.0), "power_factor_ratio": 0.97}
     assert rows[(("detector", "rope"), ("device", "A07"), ("level", "rack"), ("rack", "A07"))] == {"state": 2}
     assert {p.time_ns for p in result.points} == {2}
+
+
+async def test_a_leak_does_not_wait_for_the_poll(opened: Callable[..., Collector], publisher: aiomqtt.Client) -> None:
+    collector = opened()
+    pushed: asyncio.Queue[Sequence[Point]] = asyncio.Queue()
+    assert isinstance(collector, Pushing)
+    collector.listen(pushed.put_nowait)
+    await collector.poll(1)
+    await describe(publisher, "Rack", "RackLeakDetect", None)
+    await describe(publisher, "Rack", "RackPower", "kW")
+    for point, value in (("RackLeakDetect", 0), ("RackPower", 90.0), ("RackLeakDetect", 0), ("RackLeakDetect", 1)):
+        await tell(publisher, "Rack", point, value)
+    async with asyncio.timeout(15):
+        told = [await pushed.get(), await pushed.get()]
+    # neither the power, nor the same state once more
+    assert [(p.tags["device"], p.tags["detector"], dict(p.fields)) for points in told for p in points] == [
+        ("A07", "rope", {"state": 0}),
+        ("A07", "rope", {"state": 2}),
+    ]
+    assert pushed.empty()
 
 
 async def test_a_value_waits_for_its_metadata(opened: Callable[..., Collector], publisher: aiomqtt.Client) -> None:
