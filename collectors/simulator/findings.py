@@ -34,14 +34,14 @@ class Expected:
 #: kind of fault -> findings. Times: dwell of the rule, one poll and what leads to the screen.
 EXPECTED: Mapping[str, Expected] = {
     "leak": Expected(("leak_detected",), 5, ("device_alarm", "reservoir_low")),
-    "pump_lost": Expected(("pump_failed",), 20, ("pump_redundancy_lost", "device_alarm", "coolant_supply_high")),
+    "pump_lost": Expected(("pump_failed",), 30, ("pump_redundancy_lost", "device_alarm", "coolant_supply_high")),
     "low_flow": Expected(
         ("coolant_flow_low",), 45, ("coolant_return_high", "delta_t_out", "filter_dp_high"), falsifies=True
     ),
     "psu_lost": Expected(("supply_lost",), 15, ("shelf_redundancy_lost", "share_error", "device_alarm")),
     "bus_sag": Expected(("bus_voltage",), 7, ("device_alarm",)),
-    "pole_imbalance": Expected(("bus_pole_imbalance",), 15),
-    "insulation_low": Expected(("insulation_low",), 10, ("device_alarm",)),
+    "pole_imbalance": Expected(("bus_pole_imbalance",), 20),
+    "insulation_low": Expected(("insulation_low",), 15, ("device_alarm",)),
     "phase_loss": Expected(("phase_lost",), 30, ("ac_imbalance", "ac_phase_overload")),
     "sensor_stuck": Expected(("value_implausible",), 85, ("heat_mismatch", "heat_balance"), falsifies=True),
     "unit_silent": Expected(("part_silent",), 20, ("device_alarm",), falsifies=True),

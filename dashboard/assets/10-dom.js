@@ -55,4 +55,31 @@
     node.dataset.key = key;
     node.replaceChildren(...[draw()].flat());
   };
+
+  // Makes `node` hold what was drawn anew, by changing what it holds already: focus, hover and scroll stay where they are.
+  // Listeners belong on `node`, which stays. What tells its age by itself (`data-since`) keeps its text.
+  TokenWatt.redraw = function (node, children) {
+    const fresh = [children].flat(Infinity).filter((child) => child !== null && child !== undefined && child !== "");
+    fresh.forEach((child, i) => {
+      const own = node.childNodes[i];
+      if (!own) node.append(child);
+      else if (!renewed(own, child)) own.replaceWith(child);
+    });
+    while (node.childNodes.length > fresh.length) node.lastChild.remove();
+  };
+
+  function renewed(own, fresh) {
+    const text = typeof fresh === "string" || fresh.nodeType === Node.TEXT_NODE;
+    if (text !== (own.nodeType === Node.TEXT_NODE)) return false;
+    if (text) {
+      const words = typeof fresh === "string" ? fresh : fresh.data;
+      if (own.data !== words) own.data = words;
+      return true;
+    }
+    if (own.nodeName !== fresh.nodeName || own.id !== fresh.id) return false;
+    for (const { name } of [...own.attributes]) if (!fresh.hasAttribute(name)) own.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) if (own.getAttribute(name) !== value) own.setAttribute(name, value);
+    if (!fresh.dataset.since) TokenWatt.redraw(own, [...fresh.childNodes]);
+    return true;
+  }
 })();

@@ -46,19 +46,7 @@
     return spec.side.text.replace("{}", words);
   }
 
-  // A tile shows a number of the snapshot, or one that the script takes from a list of it.
-  const DERIVED = {
-    bus_volts_lowest: (snapshot) => lowest(snapshot.bus || []),
-    bus_volts_highest: (snapshot) => lowest(snapshot.bus || [], -1),
-  };
-  function lowest(bus, sign) {
-    if (!bus.length) return null;
-    const volts = bus.map((rack) => rack.volts).filter((v) => v !== null);
-    if (!volts.length) return { value: null, why: `none of ${bus.length} racks reports a voltage` };
-    return { value: sign === -1 ? Math.max(...volts) : Math.min(...volts), quality: 0, coverage: volts.length / bus.length, age: 0 };
-  }
-  TokenWatt.derivedNumbers = (snapshot) => Object.fromEntries(Object.entries(DERIVED).map(([name, take]) => [name, take(snapshot)]));
-  const number = (live, name) => (DERIVED[name] ? DERIVED[name](live.snapshot) : live.snapshot.numbers[name]);
+  const number = (live, name) => live.snapshot.numbers[name];
 
   TokenWatt.widgets.tile = function (node, spec, live) {
     const shown = number(live, spec.number);

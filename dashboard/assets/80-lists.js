@@ -1,4 +1,4 @@
-// Lists and tables out of the snapshot: rack load, leak detection, idle GPUs, and how each number is made.
+// Lists and tables out of the snapshot: rack load, idle GPUs, and how each number is made.
 (function () {
   "use strict";
   const TokenWatt = window.TokenWatt;
@@ -43,23 +43,6 @@
     const { racks, alarms } = live.snapshot;
     const list = loads(racks);
     node.replaceChildren(...(list.length ? list.map((load) => bar(load, TokenWatt.sortAlarms(alarms))) : [el("p", { class: "empty" }, "No rack reports its power.")]));
-  };
-
-  const LEAK = { 1: "warning", 2: "leak", 3: "detector fault" };
-  TokenWatt.widgets.leaks = function (node, spec, live) {
-    const { racks } = live.snapshot;
-    const watched = racks.filter((rack) => rack.leak !== null && rack.leak !== undefined);
-    const wet = watched.filter((rack) => rack.leak > 0);
-    const dry = watched.length - wet.length;
-    const text = wet.length
-      ? wet.slice(0, 4).map((rack) => `${rack.name}: ${LEAK[rack.leak] || rack.leak}`).join(", ") + (wet.length > 4 ? `, + ${wet.length - 4} more` : "")
-      : watched.length ? "No leak" : "Not collected";
-    const gravest = wet.some((rack) => rack.leak === 2) ? 1 : wet.length ? 3 : 0;
-    TokenWatt.refill(node, `${text} ${dry}`, () => [
-      gravest ? TokenWatt.chip(gravest) : null,
-      el("b", {}, text),
-      el("small", {}, watched.length ? `${TokenWatt.count(dry)} of ${TokenWatt.count(watched.length)} racks dry` : ""),
-    ].filter(Boolean));
   };
 
   function table(heads, rows) {

@@ -69,7 +69,7 @@
     }
     live.snapshot = body;
     live.cells = TokenWatt.decodeCells(body.cells);
-    remember({ ...body.numbers, ...TokenWatt.derivedNumbers(body) });
+    remember(body.numbers);
     TokenWatt.announce(body.alarms);
     TokenWatt.paint();
   }
@@ -104,7 +104,7 @@
   // A page with a feed of its own is as old as the older of the two.
   const RANK = { live: 0, connecting: 1, stale: 2, lost: 3 };
   function shownFreshness() {
-    const own = TokenWatt.fabric.freshness();
+    const own = TokenWatt.fabric.freshness() || TokenWatt.facility.freshness();
     const all = freshness();
     return own && RANK[own.state] > RANK[all.state] ? own : all;
   }

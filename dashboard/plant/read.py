@@ -110,8 +110,9 @@ COOLANT = Table(
         "conductivity_siemens_per_meter",
         "turbidity_ntu",
     ),
+    # leaks, flows and temperatures reach the snapshot by themselves, at each tick
+    every=4.0,
 )
-#: for the list of all detectors; what is wet reaches the snapshot by itself, at each tick
 LEAK = Table("leak", ("rack", "device", "detector", "level"), ("state",), every=4.0)
 AIR = Table(
     "environment",

@@ -1,0 +1,124 @@
+// Power and coolant, the facility's own feed: asked for once per tick while its page is open, drawn by all its widgets.
+(function () {
+  "use strict";
+  const TokenWatt = window.TokenWatt;
+  const { el } = TokenWatt;
+  const PERIOD_SECONDS = 2; // as often as the server makes it
+  const TIMEOUT_MS = 3000;
+  const LATE_SECONDS = 6; // three of its periods
+  const DATA_LATE_SECONDS = 20; // three times the slowest poll
+  const LOST_SECONDS = 60;
+  const SMALL_WIDTH = 700;
+
+  const here = () => Boolean(document.querySelector("main.facilities"));
+  const facility = (TokenWatt.facility = { body: null, racks: new Map(), columns: {}, looked: null });
+  let feed = null;
+  let asked = -Infinity;
+
+  const known = (facility.known = (value) => value !== null && value !== undefined);
+  facility.isSmall = (node) => node.clientWidth < SMALL_WIDTH * TokenWatt.scale();
+
+  function accept(body) {
+    facility.body = body;
+    facility.racks = new Map(body.racks.map((rack) => [rack.name, rack]));
+    facility.columns = Object.fromEntries(body.supply_columns.map((name, i) => [name, i]));
+  }
+
+  facility.refresh = async function () {
+    feed ??= TokenWatt.feed("/api/v1/facility", TIMEOUT_MS);
+    asked = performance.now() / 1000;
+    const body = await TokenWatt.ask(feed);
+    if (!body) return;
+    accept(body);
+    TokenWatt.paint();
+  };
+
+  // The state of what is drawn: null on other pages, and where nothing of power and coolant was ever told.
+  facility.freshness = function () {
+    if (!here()) return null;
+    const { body } = facility;
+    if (!body) return { state: "connecting", age: 0, from: null };
+    if (body.data_time === null) return null;
+    const link = performance.now() / 1000 - feed.at;
+    const producer = Math.max(0, TokenWatt.now() - body.time);
+    const data = Math.max(0, TokenWatt.now() - body.data_time);
+    const age = Math.max(link, producer, data);
+    const late = Math.max(link, producer) > LATE_SECONDS || data > DATA_LATE_SECONDS;
+    return { state: age > LOST_SECONDS ? "lost" : late ? "stale" : "live", age, from: body.data_time };
+  };
+
+  // A page that was just opened asks at once; one that nobody looks at does not ask.
+  setInterval(() => {
+    if (here() && !document.hidden && performance.now() / 1000 - asked >= PERIOD_SECONDS) facility.refresh();
+  }, 250);
+
+  // Back and forward within this page are ours: Dash would make the whole page anew.
+  window.addEventListener("popstate", (event) => {
+    if (!here() || !location.pathname.endsWith("/facilities")) return;
+    event.stopImmediatePropagation();
+    TokenWatt.paint();
+  }, true);
+
+  // What is wrong is what an alarm says: an operator who compares the two finds one truth. 0 where there is none.
+  facility.alarm = (rules, ...objects) =>
+    TokenWatt.sortAlarms(TokenWatt.live.snapshot.alarms).find((alarm) => (!rules || rules.includes(alarm.rule)) && objects.includes(alarm.object));
+  facility.priority = (rules, ...objects) => facility.alarm(rules, ...objects)?.priority || 0;
+
+  // The warning limit of a rule, where the server tells it.
+  facility.limit = (rule) => facility.body.limits?.[rule]?.warning ?? null;
+
+  // Draws when the answer, the alarms, the theme or the room have changed, and not at every paint.
+  facility.drawing = function (node, live, draw, ...more) {
+    const { body } = facility;
+    if (!body) {
+      TokenWatt.refill(node, "waiting", () => el("p", { class: "empty" }, "Waiting for the first answer"));
+      return;
+    }
+    const key = [live.snapshot.alarms.map((a) => [a.rule, a.object, a.priority, a.ack]).join(";"), node.clientWidth, node.clientHeight, document.documentElement.dataset.theme, ...more].join("|");
+    if (node.drawn === body && node.drawnKey === key) return;
+    Object.assign(node, { drawn: body, drawnKey: key });
+    if (node.dataset.key) {
+      delete node.dataset.key;
+      node.replaceChildren();
+    }
+    TokenWatt.redraw(node, draw(body));
+    TokenWatt.tellAges();
+  };
+
+  // --- how single things are written ---
+  facility.since = (age, more) => (known(age) ? el("span", { "data-since": facility.body.time - age, ...more }) : TokenWatt.NONE);
+  facility.percent = (ratio, decimals) => (known(ratio) ? `${(ratio * 100).toFixed(decimals ?? 0).replace("-", "\u2212")} %` : TokenWatt.NONE);
+  facility.signed = (ratio, decimals) => (known(ratio) ? `${ratio > 0 ? "+" : ""}${facility.percent(ratio, decimals)}` : TokenWatt.NONE);
+  // "50.3" of a low bus, "799" of a high one: the same share of either.
+  facility.volts = (value, like) => (known(value) ? `${value.toFixed(Math.abs(like ?? value) < 100 ? 2 : 1).replace("-", "\u2212")} V` : TokenWatt.NONE);
+  facility.inked = (priority, ...words) => el("span", { class: priority ? `state is-p${priority}` : "state" }, priority ? TokenWatt.chip(priority) : null, ...words);
+  facility.fact = (name, words, priority, note) =>
+    el("div", { class: "fact" }, el("dt", {}, name), el("dd", { class: priority ? `is-p${priority}` : null }, priority ? TokenWatt.chip(priority) : null, words, note ? el("small", {}, note) : null));
+
+  // What a table shows: names of columns, rows of cells; a cell is a node or text, and stands right but for `left` ones.
+  facility.table = function (label, heads, rows, left) {
+    const look = (i) => (left.includes(heads[i]) ? null : "right");
+    return el("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": label },
+      el("table", { class: "table" },
+        el("thead", {}, el("tr", {}, heads.map((head, i) => el("th", { scope: "col", class: look(i) }, head)))),
+        el("tbody", {}, rows.map(([first, ...cells]) => el("tr", {}, el("th", { scope: "row" }, first), cells.map((cell, i) => el("td", { class: look(i + 1) }, cell)))))));
+  };
+
+  const plural = (count, one, many) => `${TokenWatt.count(count)} ${count === 1 ? one : many || `${one}s`}`;
+  facility.plural = plural;
+
+  TokenWatt.widgets.facility_note = function (node) {
+    const { body } = facility;
+    if (!body) {
+      node.textContent = "Waiting for the first answer";
+      return;
+    }
+    const { racks, racks_metered: metered, supplies, units, parts_silent: silent, coverage } = body.summary;
+    if (body.data_time === null) {
+      node.textContent = "No power or coolant device reports";
+      return;
+    }
+    const seen = [`${TokenWatt.count(metered)} of ${plural(racks, "rack")} metered`, supplies ? plural(supplies, "supply", "supplies") : "", units ? plural(units, "coolant unit") : "", silent ? `${plural(silent, "part")} silent` : "", coverage < 1 ? `${TokenWatt.coverage(coverage)} covered` : ""];
+    node.textContent = `values up to ${TokenWatt.clock(body.data_time)} UTC · ${seen.filter(Boolean).join(", ")}`;
+  };
+})();
