@@ -14,6 +14,7 @@ import yaml
 from command import ROOT, parse
 
 import tokenwatt
+from collectors.simulator.stores import STORES
 from storage.config import Secret, load_yaml
 from storage.duckdb import DuckDBStore
 from storage.point import Point
@@ -69,7 +70,7 @@ def environments() -> dict[str, str]:
 
 
 def test_variables_of_the_generated_site_are_exactly_those_that_are_set(tmp_path: Path) -> None:
-    storage = tokenwatt._STORES["influxdb"]
+    storage = STORES["influxdb"]
     wanted = {found[1] for text in texts(storage) for found in VARIABLE.finditer(text)}
     for service in OURS:
         assert set(SERVICES[service]["environment"]) == wanted
@@ -172,6 +173,6 @@ def test_the_sample_site_shows_the_store_that_the_file_sets_up() -> None:
     block = re.search(r"(?m)^  #influxdb:\n((?:    #.*\n)+)", sample)
     assert block
     shown = yaml.safe_load(re.sub(r"(?m)^    #", "", block[1]))
-    assert shown.keys() >= tokenwatt._STORES["influxdb"]["influxdb"].keys()
+    assert shown.keys() >= STORES["influxdb"]["influxdb"].keys()
     assert shown["token"] == "${INFLUX_TOKEN}"
     assert StorageSettings.model_validate({"engine": "influxdb", "influxdb": shown})

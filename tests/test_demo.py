@@ -54,6 +54,7 @@ def number(text: str) -> float:
 
 # One demo for all: thousands of readings a second on the machine that tests share are the dear part.
 @pytest.mark.slow
+@pytest.mark.live
 @pytest.mark.timeout(420)
 def test_numbers_totals_and_findings_hold_while_gpus_and_the_facility_suffer(tmp_path: Path) -> None:
     script, temporary = tmp_path / "both.yaml", tmp_path / "left"
