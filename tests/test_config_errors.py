@@ -108,7 +108,9 @@ BROKEN = {
     "unit of another quantity": (
         "profiles/mine.yaml", "unit: W", "unit: V", 9, "groups[0].points[0].unit", "W",
     ),
-    "address of a profile": ("profiles/mine.yaml", "at: 1.3.6.1.4.1.318.1.0", "at: sysUpTime.0", 9, "groups[0].points[0].at", "OID"),
+    "address of a profile": (
+        "profiles/mine.yaml", "at: 1.3.6.1.4.1.318.1.0", "at: sysUpTime.0", 9, "groups[0].points[0].at", "OID",
+    ),
     "password of SNMPv3 missing": (
         "site.yaml", "snmp://public@10.0.0.1", "snmp://me@10.0.0.1?version=3&auth=sha256", 6, "collectors.targets[0]",
         "needs a password",
