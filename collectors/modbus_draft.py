@@ -17,7 +17,8 @@ _TIMEOUT_S = 2.0
 #: float32 of a device in use: magnitudes of measured quantities
 _SMALLEST, _LARGEST = 1e-3, 1e7
 _BITS = ("discrete", "coil")
-_TABLES = ("holding", "input", *_BITS)
+_REGISTERS = ("holding", "input")
+_TABLES = (*_REGISTERS, *_BITS)
 #: registers of printable letters that make a text
 _LETTERS = 4
 #: float pairs that make a map one of float32
@@ -45,7 +46,7 @@ async def draft(target: Target, library: Library, walk: Walk) -> Draft:
             f"{walk.registers[0]} to {walk.registers[1]} and no input from {walk.inputs[0]} to {walk.inputs[1]}; "
             "name other numbers with --registers and --inputs, another unit with --unit"
         )
-    order = _word_order([runs for table, runs in tables.items() if table in ("holding", "input")])
+    order = _word_order([runs for table, runs in tables.items() if table in _REGISTERS])
     found = [each for table, runs in tables.items() for each in _found(table, runs, order)]
     return Draft(
         "modbus",
@@ -53,14 +54,25 @@ async def draft(target: Target, library: Library, walk: Walk) -> Draft:
         [DraftGroup({"units": [walk.unit]}, found)],
         {walk.unit: {table: {first: list(values) for first, values in runs.items()} for table, runs in tables.items()}},
         transport={"word_order": order or "big"},
-        notes=_notes(order),
+        notes=_notes(order, walk, has_registers=not tables.keys().isdisjoint(_REGISTERS)),
     )
 
 
-def _notes(order: str) -> Sequence[str]:
+def _notes(order: str, walk: Walk, *, has_registers: bool) -> Sequence[str]:
+    if not has_registers:
+        first, last = walk.registers
+        told = f"Unit {walk.unit} has no register from {first} to {last}: name others with --registers."
+        meant = f"{first % 10_000 - 1}-{last % 10_000 - 1}"
+        counted = f" Lists that begin at 40001 or 30001 mean 0: try --registers {meant}."
+        return [told + (counted if _is_counted(first) and _is_counted(last) else "")]
     if not order:
         return ["No pair of registers looks like float32: u32, i32 and f32 need the word order of the register list."]
     return [f"Pairs look like float32 with the {'low' if order == 'little' else 'high'} word first; see the values."]
+
+
+def _is_counted(number: int) -> bool:
+    """Return whether a number may be one of a list that counts holding registers from 40001, inputs from 30001."""
+    return number // 10_000 in (3, 4) and number % 10_000 > 0
 
 
 async def _read(connection: Connection, walk: Walk, table: str) -> Runs:

@@ -10,11 +10,13 @@ import aiomqtt
 
 from collectors.collector import CollectError, Target
 from collectors.drafting import Draft, DraftGroup, Found, Walk, as_keys, known_points, shown
-from collectors.mqtt_client import explain, make_client
+from collectors.mqtt_client import Message, explain, make_client, subscribe
 from collectors.profile import Group, Library, PointSpec
 
 #: most topics that are kept: a building has some thousand
 _MOST = 20_000
+#: most bytes of a message that is looked at
+_LONGEST = 65_536
 _DEFAULTS: Mapping[str, Any] = {"variables": {}, "units": {}, "stale_after": "250s"}
 
 Known = Mapping[str, Sequence[tuple[Group, PointSpec]]]
@@ -59,12 +61,12 @@ async def draft(target: Target, library: Library, walk: Walk) -> Draft:
 async def _listen(target: Target, seconds: float) -> _Heard:
     heard = _Heard()
     try:
-        async with make_client(target) as client:
-            await client.subscribe("#")
+        async with make_client(target, lambda message: _keep(heard, message)) as client:
+            await subscribe(client, target, ["#"])
             try:
                 async with asyncio.timeout(seconds):
-                    async for message in client.messages:
-                        _keep(heard, str(message.topic), message.payload, is_retained=bool(message.retain))
+                    async for _ in client.messages:  # none comes: it waits for the connection's end
+                        pass
             except TimeoutError:
                 pass
     except aiomqtt.MqttError as error:
@@ -72,13 +74,16 @@ async def _listen(target: Target, seconds: float) -> _Heard:
     return heard
 
 
-def _keep(heard: _Heard, topic: str, payload: object, *, is_retained: bool) -> None:
-    kept = heard.retained if is_retained else heard.told
-    if len(heard.retained) + len(heard.told) < _MOST and isinstance(payload, bytes | bytearray):
-        try:
-            kept[topic] = json.loads(payload)
-        except ValueError:
-            kept[topic] = payload.decode("utf-8", "replace")
+def _keep(heard: _Heard, message: Message) -> None:
+    kept, payload = heard.retained if message.is_retained else heard.told, message.payload
+    if len(heard.retained) + len(heard.told) >= _MOST or not isinstance(payload, bytes | bytearray):
+        return
+    if len(payload) > _LONGEST:
+        return
+    try:
+        kept[message.topic] = json.loads(payload)
+    except (ValueError, RecursionError):
+        kept[message.topic] = payload.decode("utf-8", "replace")
 
 
 def _is_metadata(body: Any) -> bool:

@@ -10,7 +10,8 @@ protocol is loaded; the loader finds file and line, also where the place came fr
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +39,11 @@ logger = logging.getLogger(__name__)
 
 PACKAGED = Path(__file__).parent / "profiles"
 
+#: a sign that YAML keeps for itself, without quotes
+_UNQUOTED = re.compile(r"[:,\[]\s*([%@`][^\s,}\]]*)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: keys of a recording that a profile lacks
+_RECORDED = frozenset(("snmp", "modbus", "redfish", "mqtt", "expect"))
 #: keys of a parent that a child's are added to
 _JOINED = ("groups", "derived")
 
@@ -64,12 +69,17 @@ def load_profile(name: str, folders: Sequence[Path] = (PACKAGED,)) -> Profile:
 
 def _load(name: str, folders: Sequence[Path], files: Files) -> Profile:
     """Return the profile `name`; `files` takes those that it was made of, also of one that is wrong."""
-    path = _find(name, folders) if _NAME.fullmatch(name) else None
+    path = _find(name, folders) if not name.startswith((".", "_")) and "/" not in name else None
     if path is None:
-        where = ", ".join(str(folder) for folder in folders)
-        hint = suggest(name, list_profiles(folders))
-        raise ConfigError([Problem(where, 0, "profile", f"there is no profile {name!r}", hint)])
+        raise _absent(name, folders)
     document = _read(path, folders, files)
+    if not _NAME.fullmatch(name):
+        better = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_")
+        reason = "a profile's name has letters of English, digits, _, . and - only"
+        raise ConfigError([Problem(str(path), 0, "", reason, f"rename the file: {better or 'my_device'}.yaml")])
+    if "groups" not in document and (found := _RECORDED & document.keys()):
+        reason = f"is no profile: it looks like a recording, for it has `{min(found)}`"
+        raise ConfigError([Problem(str(path), 0, "", reason, "keep recordings in another folder than profiles")])
     try:
         profile = validate(document, Profile, folder=path.parent)
         problems = [problem_at(document, *mistake) for mistake in _all_mistakes(profile, path.stem)]
@@ -82,13 +92,51 @@ def _load(name: str, folders: Sequence[Path], files: Files) -> Profile:
 
 
 def list_profiles(folders: Sequence[Path] = (PACKAGED,)) -> Sequence[str]:
-    """Return the names of all profiles in these folders, sorted, without shared parts."""
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml") if not path.stem.startswith("_")})
+    """Return the names of all profiles in these folders, sorted, without shared parts.
+
+    Left out too: hidden files, as editors and network folders put beside a file, links that lead nowhere, and folders.
+    """
+    paths = (path for folder in folders for path in _listed(folder))
+    return sorted({path.stem for path in paths if not path.stem.startswith(("_", ".")) and _is_file(path)})
+
+
+def _listed(folder: Path, pattern: str = "*.yaml") -> Sequence[Path]:
+    try:
+        return list(folder.glob(pattern))
+    except OSError:  # a network folder that is away
+        return ()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _absent(name: str, folders: Sequence[Path]) -> ConfigError:
+    where = ", ".join(str(folder) for folder in folders)
+    return ConfigError([Problem(where, 0, "profile", f"there is no profile {name!r}", _whereabouts(name, folders))])
+
+
+def _whereabouts(name: str, folders: Sequence[Path]) -> str:
+    """Return where a profile lies that was not found: its file ends otherwise, or lies one folder deeper."""
+    stem = Path(name).stem if name.endswith((".yaml", ".yml")) or "/" in name else name
+    for folder in folders:
+        for path in (*_listed(folder, "*.[Yy]*[Mm][Ll]"), *_listed(folder, "*/*.yaml")):
+            if path.stem.lower() != stem.lower() or not _is_file(path):
+                continue
+            if path.parent != folder:
+                return f"{path} is in a folder of its own: move it to {folder}"
+            if path.name != f"{name}.yaml":
+                return f"write {path.stem}" if path.suffix == ".yaml" else f"rename {path} to {path.stem}.yaml"
+    near = suggest(name, list_profiles(folders))
+    return near if near.startswith("did") else f"{near}; a profile of your own: its folder is `collectors.profiles`"
 
 
 def _find(name: str, folders: Sequence[Path]) -> Path | None:
     paths = (folder / f"{name}.yaml" for folder in folders)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if _is_file(path)), None)
 
 
 def _all_mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
@@ -109,20 +157,38 @@ def _version(path: Path) -> Version:
 def _read(path: Path, folders: Sequence[Path], files: Files) -> Section:
     """Return a profile file merged over its parents; `files` takes those read."""
     files[path] = _version(path)
-    document = read_document(path)
+    document = _document(path)
     if "extends" not in document:
         return document
     parent = document["extends"]
     found = _find(parent, folders) if isinstance(parent, str) and _NAME.fullmatch(parent.lstrip("_")) else None
     if found is None:
         files.update({folder / f"{parent}.yaml": None for folder in folders})
-        shared = {p.stem for folder in folders for p in folder.glob("_*.yaml")}
+        shared = {p.stem for folder in folders for p in _listed(folder, "_*.yaml")}
         hint = suggest(parent, shared) or "a shared part is a file _name.yaml beside the profile"
         raise _extends_error(document, InvalidValueError(f"there is no shared part {parent!r}", hint))
     if found in files:
         chain = " -> ".join(p.stem for p in (*files, found))
         raise _extends_error(document, InvalidValueError(f"goes in a circle: {chain}", "take one `extends` out"))
     return _merge(_read(found, folders, files), document, joined=_JOINED)
+
+
+def _document(path: Path) -> Section:
+    """Return what a file says; what is wrong with it as YAML is told in words for profiles."""
+    try:
+        return read_document(path)
+    except ConfigError as error:
+        raise ConfigError([_as_yaml(problem, path) for problem in error.problems]) from error
+
+
+def _as_yaml(problem: Problem, path: Path) -> Problem:
+    if problem.reason == "is empty":
+        return replace(problem, hint="docs/profiles.md has examples; `tokenwatt profile new` drafts one")
+    if "cannot start any token" in problem.reason and problem.line:
+        line = path.read_text("utf-8-sig").splitlines()[problem.line - 1]
+        if found := _UNQUOTED.search(line):
+            return replace(problem, hint=f'put it in quotes: "{found[1]}"')
+    return problem
 
 
 def _extends_error(document: Section, error: InvalidValueError) -> ConfigError:
@@ -164,11 +230,27 @@ def _renumbered(document: Section, problem: Problem) -> Problem:
 
 def _hinted(problem: Problem) -> Problem:
     """Return the problem with the way out where only its kind says it."""
-    if problem.reason != "is missing" or problem.hint:
+    reason, _, given = problem.reason.partition(", not ")
+    if reason.startswith("keys should be strings"):
+        number = given.strip("'") or problem.key.rpartition("[")[2].rstrip("]")
+        return replace(problem, reason=f"{number} is no key", hint="a number has a point, no comma: 0.1")
+    if reason == "must be a list" and given and given not in ("a mapping", "empty"):
+        return replace(problem, hint=f"write [{given}]")
+    if problem.hint:
         return problem
-    return replace(problem, hint=f"add `{problem.key.rpartition('.')[2]}: …`")
+    if reason == "is missing":
+        return replace(problem, hint=f"add `{problem.key.rpartition('.')[2]}: …`")
+    if reason == "must be a whole number":
+        hint = "the number of the state, not its name" if ".enum[" in problem.key else "digits without a point: 10"
+        return replace(problem, hint=hint)
+    if reason in ("must be a number", "must be a finite number"):
+        comma = re.fullmatch(r"'(-?\d+),(\d+)'", given)
+        return replace(problem, hint=f"write {comma[1]}.{comma[2]}" if comma else "digits, with a point: 0.1")
+    return problem
 
 
+#: a file that was written less than this before may not be whole. Units: s
+_SETTLED_S = 1.0
 #: in place of a protocol, of a profile that is wrong
 _WRONG = "?"
 
@@ -185,8 +267,10 @@ class _Entry:
 class Library:
     """The profiles of these folders, each read once: a site's thousands of targets share a handful."""
 
-    def __init__(self, folders: Sequence[Path] = (PACKAGED,)) -> None:
+    def __init__(self, folders: Sequence[Path] = (PACKAGED,), clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives the time of the files' own clock. Units: s since the epoch."""
         self._folders = folders
+        self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._names = frozenset(list_profiles(folders))
 
@@ -201,8 +285,15 @@ class Library:
         return entry.profile
 
     def path(self, name: str) -> Path:
-        """Return the file of the profile `name`, one that `profile` has returned."""
-        return next(path for folder in self._folders if (path := folder / f"{name}.yaml").is_file())
+        """Return the file of the profile `name`.
+
+        Raises:
+            ConfigError: there is none, or none any more.
+        """
+        path = _find(name, self._folders)
+        if path is None:
+            raise _absent(name, self._folders)
+        return path
 
     def of_protocol(self, protocol: str) -> list[Profile]:
         """Return all profiles that speak `protocol`, by name; of the others no more than the protocol is read.
@@ -215,11 +306,20 @@ class Library:
     def refresh(self) -> frozenset[str]:
         """Look at the files again; return the names of the profiles that are other ones than before, or new.
 
-        What became wrong, or is gone, is logged once, and what was read of it before stays in force.
+        What became wrong, or is gone, is logged once, and what was read of it before stays in force. A file that was
+        written just before is left for the next look: half of it may be a profile too.
         """
         names = frozenset(list_profiles(self._folders))
-        came, self._names = names - self._names, names
-        return frozenset(name for name in {*came, *self._entries} if self._is_other(name))
+        looked_at = {*(names - self._names), *self._entries}
+        young = {name for name in looked_at if self._is_young(name)}
+        self._names = names - (young - self._entries.keys())
+        return frozenset(name for name in looked_at - young if self._is_other(name))
+
+    def _is_young(self, name: str) -> bool:
+        entry = self._entries.get(name)
+        paths = entry.files if entry else [folder / f"{name}.yaml" for folder in self._folders]
+        written = (found[0] / 1e9 for path in paths if (found := _version(path)))
+        return any(0.0 <= self._clock() - each < _SETTLED_S for each in written)
 
     def _is_other(self, name: str) -> bool:
         entry = self._entries.get(name)
@@ -246,11 +346,12 @@ class Library:
 
     def _protocol(self, name: str) -> str:
         """Return the protocol that a profile speaks, "" where its file does not tell."""
-        if name not in self._entries:
+        entry = self._entries.get(name)  # `refresh` runs in another thread
+        if entry is None:
             files: Files = {}
             try:
                 protocol = str(_read(self.path(name), self._folders, files).get("protocol", ""))
             except ConfigError:
                 return ""
-            self._entries[name] = _Entry(files, protocol)
-        return self._entries[name].protocol
+            entry = self._entries[name] = _Entry(files, protocol)
+        return entry.protocol

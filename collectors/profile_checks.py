@@ -1,14 +1,22 @@
 """What a profile's model cannot see: names against the schema and against each other."""
 
+import re
 from collections.abc import Iterator
 
 from collectors.profile_derived import derived_mistakes
 from collectors.profile_model import Group, Mistake, PointSpec, Profile
-from collectors.profile_names import tag_mistakes, unknown_field
+from collectors.profile_names import tag_mistakes, unknown_field, value_mistakes
 from collectors.reading import limits, own_tags
 from collectors.units import conversion
 from storage.config import InvalidValueError, suggest
-from storage.schema import MEASUREMENTS, Field
+from storage.schema import MEASUREMENTS, Field, field_of
+
+#: protocols whose devices give one of several readings of the same name
+_ALTERNATIVE = ("exposition", "gnmi")
+#: Modbus: an address of one bit; one of whole registers; the integers among its types
+_SINGLE_BIT = re.compile(r"(?:coil|discrete):\d+$|[a-z]+:\d+\.\d+$")
+_PLAIN = re.compile(r"(?:holding|input):\d+")
+_INTEGER = re.compile(r"([iu])(16|32|64)(?:-\w+)?")
 
 
 def mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
@@ -17,6 +25,10 @@ def mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
         yield ("profile",), InvalidValueError(f"{profile.profile!r} is not the file's name", f"write profile: {stem}")
     for number, group in enumerate(profile.groups):
         yield from _group_mistakes(("groups", number), group, profile.protocol)
+    if profile.protocol not in _ALTERNATIVE:
+        yield from _repeated(profile)
+    if profile.protocol == "modbus":
+        yield from _mixed(profile)
     yield from derived_mistakes(profile)
     for path in profile.lacks:
         if wrong := unknown_field(path):
@@ -35,8 +47,13 @@ def _group_mistakes(at: tuple[object, ...], group: Group, protocol: str) -> Iter
         measurement = spec.to.partition(".")[0]
         known.update(MEASUREMENTS[measurement].tags)
         yield from tag_mistakes((*here, "tags"), spec.tags, measurement)
+        yield from value_mistakes((*here, "tags"), spec.tags, measurement)
+        inherited = {tag: text for tag, text in group.tags.items() if tag not in spec.tags}
+        yield from value_mistakes((*at, "tags"), inherited, measurement)
         yield from _value_mistakes(here, spec)
         yield from _row_mistakes(here, spec, protocol)
+        if protocol == "modbus":
+            yield from _register_mistakes(here, spec, field_of(spec.to))
         tags = sorted(own_tags(group, spec, measurement).items())
         bits: list[tuple[int | None, str]] = [*spec.flags.items()] if spec.flags else [(None, "")]
         for bit, name in bits:
@@ -45,6 +62,38 @@ def _group_mistakes(at: tuple[object, ...], group: Group, protocol: str) -> Iter
                 yield _twice(here, seen[series][0], bit, name)
     for name in group.tags.keys() - known if known else ():
         yield (*at, "tags", name), InvalidValueError("no measurement of this group has this tag", suggest(name, known))
+
+
+def _repeated(profile: Profile) -> Iterator[Mistake]:
+    """Yield readings that another group of the very same rows gives too: only one of them could be taken."""
+    seen: dict[tuple[str, str, str], tuple[int, str]] = {}
+    for number, group in enumerate(profile.groups):
+        rows = repr(sorted(group.each.items(), key=str))
+        for index, spec in enumerate(group.points):
+            measurement = spec.to.partition(".")[0]
+            if spec.flags or unknown_field(spec.to):
+                continue
+            series = (rows, spec.to, repr(sorted(own_tags(group, spec, measurement).items())))
+            first, address = seen.setdefault(series, (number, spec.addresses[0] if spec.addresses else ""))
+            if first != number:
+                reason = f"the same field and tags as {address} in another group of these rows"
+                hint = "give one of them another tag, or list both in one `at`"
+                yield ("groups", number, "points", index, "to"), InvalidValueError(reason, hint)
+
+
+def _mixed(profile: Profile) -> Iterator[Mistake]:
+    """Yield readings that several units of a bus give under the same tags: one unit's would stand for another's."""
+    for number, group in enumerate(profile.groups):
+        units = group.each.get("units")
+        if not isinstance(units, list) or len(units) < 2 or group.each.get("once"):
+            continue
+        for index, spec in enumerate(group.points):
+            tags = own_tags(group, spec, spec.to.partition(".")[0]) if not unknown_field(spec.to) else {"": "{"}
+            if not any("{" in text for text in (*tags.values(), *(spec.flags or {}).values())):
+                variable = group.each.get("as", "unit")
+                reason = f"the same field and tags for each of {len(units)} units"
+                hint = f'tell them apart by a tag with {{{variable}}}, as circuit: "psu-{{{variable}}}"'
+                yield ("groups", number, "points", index, "to"), InvalidValueError(reason, hint)
 
 
 def _twice(at: tuple[object, ...], first: int, bit: int | None, name: str) -> Mistake:
@@ -118,3 +167,25 @@ def _row_mistakes(at: tuple[object, ...], spec: PointSpec, protocol: str) -> Ite
         yield (*at, "applies"), InvalidValueError(f"{low:g} is above {high:g}", "swap them")
     if spec.every == "medium" and protocol != "snmp":
         yield (*at, "every"), InvalidValueError(f"{protocol} knows fast and slow only", "write fast or slow")
+
+
+def _register_mistakes(at: tuple[object, ...], spec: PointSpec, field: Field) -> Iterator[Mistake]:
+    """Yield quantities that are read from a single bit, and raw values that the type can never give."""
+    bits = [address for address in spec.addresses if _SINGLE_BIT.match(address)]
+    if bits and field.kind in ("gauge", "counter"):
+        reason = f"{bits[0]!r} is one bit, {spec.to} is a quantity"
+        yield (*at, "at"), InvalidValueError(reason, "write holding:N or input:N; bits are for states and flags")
+    span = _INTEGER.fullmatch(spec.type)
+    if span is None or any(":" in address and not _PLAIN.fullmatch(address) for address in spec.addresses):
+        return
+    size, signed = int(span[2]), span[1] == "i"
+    low, high = (-(1 << size - 1), (1 << size - 1) - 1) if signed else (0, (1 << size) - 1)
+    for place, raw in [*(((*at, "null_if", n), raw) for n, raw in enumerate(spec.null_if)), *_enum_keys(at, spec)]:
+        if isinstance(raw, int) and not isinstance(raw, bool) and not low <= raw <= high:
+            other = raw + (1 << size) if not signed else raw - (1 << size)
+            way = f"write {other}, or another `type`" if low <= other <= high else "write a raw value of the register"
+            yield place, InvalidValueError(f"{spec.type} is never {raw}: it is {low} to {high}", way)
+
+
+def _enum_keys(at: tuple[object, ...], spec: PointSpec) -> Iterator[tuple[tuple[object, ...], object]]:
+    yield from (((*at, "enum", raw), raw) for raw in spec.enum or {})

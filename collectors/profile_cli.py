@@ -4,8 +4,9 @@ Exit codes: 0 ok, 1 the device does not answer or answers otherwise than expecte
 """
 
 import asyncio
+import re
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -45,6 +46,9 @@ class Play(Protocol):
 
 out = Console()
 err = Console(stderr=True)
+
+#: a register number as lists count them that begin at 40001 or 30001
+_COUNTED = re.compile(r"\b(holding|input):([34])(\d{4})\b.*illegal address")
 
 _HELP = """Device profiles: list them, hold one against a recording or a device, draft one for your own device.
 
@@ -157,7 +161,9 @@ def _load_profile(name: str, folder: Path | None) -> Profile:
     if path.suffix not in (".yaml", ".yml") and "/" not in name:
         return Library(_folders(folder)).profile(name)
     if not path.is_file():
-        raise typer.BadParameter(f"there is no file {name}: name a packaged profile, or see `tokenwatt profile list`")
+        beside = [str(other) for end in (".yaml", ".yml") if (other := path.with_name(path.name + end)).is_file()]
+        hint = f"write {beside[0]}" if beside else "name a packaged profile, or see `tokenwatt profile list`"
+        raise typer.BadParameter(f"there is no file {name}: {hint}")
     return Library((path.parent, *_folders(folder))).profile(path.stem)
 
 
@@ -197,6 +203,10 @@ async def _playing(play: Play, path: Path, recording: Recording, port: int = 0) 
         url = await player.__aenter__()
     except ValueError as error:
         raise not_played(path, recording, error) from error
+    except OSError as error:
+        if not port:
+            raise
+        raise typer.BadParameter(f"{port} cannot be had: {error}; name another", param_hint="--port") from error
     try:
         yield url
     finally:
@@ -215,8 +225,19 @@ def _show(result: PollResult, profile: Profile) -> None:
     for word, lines in (("missing", result.missing), ("rejected", result.rejected), ("implausible", doubted)):
         for what in lines:
             complain(err, what, f"[yellow]{word}[/]")
+    if hint := _counted_from_one(result.missing):
+        complain(err, hint, "[yellow]note[/]")
     if not result.points:
         raise CollectError("the device answered, but gave no point")
+
+
+def _counted_from_one(missing: Sequence[str]) -> str:
+    """Return what a register number like 40101 probably means, where one is among what is missing, else ""."""
+    found = next((match for line in missing if (match := _COUNTED.search(line))), None)
+    if found is None or not int(found[3]):
+        return ""
+    meant = f"{'holding' if found[2] == '4' else 'input'}:{int(found[3]) - 1}"
+    return f"{found[2]}{found[3]} of a register list is mostly {meant} here, where numbers begin at 0"
 
 
 def _judge(path: Path, recording: Recording, result: PollResult) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from collectors.profile_model import Derived, Mistake, Profile
-from collectors.profile_names import tag_mistakes, unknown_field
+from collectors.profile_names import tag_mistakes, unknown_field, value_mistakes
 from storage.config import InvalidValueError, suggest
 from storage.schema import MEASUREMENTS, field_of
 
@@ -64,6 +64,7 @@ def _rule_mistakes(at: tuple[object, ...], rule: Derived) -> Iterator[Mistake]:
     name = rule_of(rule)
     measurement = rule.to.partition(".")[0]
     yield from tag_mistakes((*at, "tags"), rule.tags, measurement)
+    yield from value_mistakes((*at, "tags"), rule.tags, measurement)
     gives = _GIVES.get(name, rule.to)
     if rule.to != gives:
         yield (*at, "to"), InvalidValueError(f"{name} goes to {gives}", f"write to: {gives}")

@@ -72,6 +72,13 @@ class PointSpec(_Strict):
     #: what to set on the device where this reading is not there; told by `tokenwatt probe`
     hint: str = ""
 
+    @field_validator("scale", "offset", "frac_bits", "min", "max", "wrap", mode="before")
+    @classmethod
+    def _no_truth(cls, value: object) -> object:
+        if isinstance(value, bool):  # pydantic takes true for 1
+            raise InvalidValueError(f"must be a number, not {str(value).lower()}", "write a number, or leave it out")
+        return value
+
     @property
     def addresses(self) -> tuple[str, ...]:
         """Return the candidate addresses in order."""

@@ -1,7 +1,7 @@
 """Names of a profile held against the schema."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -10,6 +10,21 @@ from pydantic_core import ErrorDetails
 from collectors.profile_model import Mistake
 from storage.config import InvalidValueError, suggest
 from storage.schema import MEASUREMENTS
+
+#: measurement and tag -> the values that the dashboard knows (`docs/contracts.md`, section 2, and the schema)
+_VALUES: Mapping[tuple[str, str], Sequence[str]] = {
+    ("coolant", "loop"): ("fws", "tcs"),
+    ("power", "side"): ("input", "output"),
+    ("bus", "pole"): ("positive", "negative", "total"),
+    ("leak", "level"): ("tray", "switch", "rack", "hall"),
+}
+#: likewise, but a device may have others: these are told where they are written in other letters alone
+_USUAL: Mapping[tuple[str, str], Sequence[str]] = {
+    ("coolant", "point"): ("supply", "return", "filter_in", "filter_out"),
+    ("coolant", "kind"): ("cdu", "rpu", "rack", "valve"),
+    ("power", "kind"): ("rack_pdu", "power_shelf", "psu", "rectifier", "meter", "switch", "node", "rack"),
+    ("power", "circuit"): ("total",),
+}
 
 
 def unknown_field(path: str) -> InvalidValueError | None:
@@ -28,6 +43,17 @@ def tag_mistakes(at: tuple[object, ...], tags: Mapping[str, str], measurement: s
     for name in tags:
         if name not in known:
             yield (*at, name), InvalidValueError(f"{measurement} has no tag {name!r}", suggest(name, known))
+
+
+def value_mistakes(at: tuple[object, ...], tags: Mapping[str, str], measurement: str) -> Iterator[Mistake]:
+    """Yield the values of tags by which the dashboard would not find a reading; `{name}` is the device's to say."""
+    for name, text in tags.items():
+        allowed, usual = _VALUES.get((measurement, name), ()), _USUAL.get((measurement, name), ())
+        meant = text.strip().lower().replace("-", "_").replace(" ", "_")
+        is_strange = allowed and text not in (*allowed, "", "-")
+        if "{" not in text and (is_strange or (text not in usual and meant in usual)):
+            hint = f"write {meant}" if meant in (*allowed, *usual) else f"allowed: {', '.join(allowed)}"
+            yield (*at, name), InvalidValueError(f"{measurement} knows no {name} {text!r}", hint)
 
 
 def section_mistakes(at: tuple[object, ...], data: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Mistake]:

@@ -20,6 +20,9 @@ _Choice = TypeVar("_Choice")
 _LARGEST = sys.float_info.max
 #: entPhySensorScale ends at 10^24, entPhySensorPrecision at 9 digits
 _LARGEST_EXPONENT = 40
+#: a float of registers nearer to 0 is none that was measured, but one whose words are in the other order; of
+#: temperatures, which never rest at 0, much less will do
+_LEAST, _LEAST_CELSIUS = 1e-30, 1e-6
 
 
 class RefusedError(Exception):
@@ -65,6 +68,8 @@ class Reading:
     plain: bool
     #: its scale depends on the row's variables
     by_row: bool
+    #: floats of registers that are nearer to 0 and not 0 are refused; 0 for all others
+    least: float
     #: row variable -> its value -> factor of the raw value
     factors: tuple[tuple[str, Mapping[str, float]], ...]
     #: row variable -> its value -> scale in place of that of `unit`
@@ -73,12 +78,12 @@ class Reading:
     @property
     def unbounded(self) -> bool:
         """Return whether any finite number from 0 up is its value as it stands, as of most counters."""
-        bare = self.plain and not (self.nulls or self.bits or self.by_row or self.decibel)
+        bare = self.plain and not (self.nulls or self.bits or self.by_row or self.decibel or self.least)
         return bare and self.factor == 1.0 and self.offset == 0.0 and self.low <= 0.0 and self.high == _LARGEST
 
     def whole(self, raws: "Sequence[Raw | None]") -> Sequence[FieldValue] | None:
         """Return the values of a column in base units where every row has a plausible one, else None."""
-        if self.bits or self.by_row or self.nulls:
+        if self.bits or self.by_row or self.nulls or self.least:
             return None
         try:
             return self._numbers(cast("Sequence[float]", raws)) if self.plain else self._decoded(raws)
@@ -115,6 +120,8 @@ class Reading:
         """
         if self.nulls and raw in self.nulls:
             raise RefusedError("blank value")
+        if self.least:
+            self._refuse_swapped(raw)
         if self.plain:
             return self._number(raw)
         if not self._is_meant(raw):
@@ -136,12 +143,18 @@ class Reading:
         """
         if raw in self.nulls:
             raise RefusedError("blank value")
+        if self.least:
+            self._refuse_swapped(raw)
         if not self._is_meant(raw):
             return None
         number = self._scaled(raw, row)
         for name, scales in self.scales:
             return self._number(number, _chosen(name, scales, row, "unit"))
         return self._number(number)
+
+    def _refuse_swapped(self, raw: "Raw") -> None:
+        if isinstance(raw, float) and 0.0 < abs(raw) < self.least:
+            raise RefusedError(f"{raw:.3g} is next to nothing: are its words in the other order?")
 
     def _is_meant(self, raw: "Raw") -> bool:
         return not isinstance(raw, int | float) or self.applies[0] <= raw <= self.applies[1]
@@ -310,10 +323,17 @@ def _compile(group: "Group", spec: "PointSpec", series: SeriesTemplate, tags: Ma
             _LARGEST if spec.applies[1] is None else spec.applies[1],
         ),
         plain=into.kind in ("gauge", "counter") and not spec.enum and spec.applies == (None, None),
+        least=_least(spec, into),
         by_row=bool(spec.scale_from or spec.factor_from or factors or scales),
         factors=tuple(factors.items()),
         scales=tuple(scales.items()),
     )
+
+
+def _least(spec: "PointSpec", into: Field) -> float:
+    if not spec.type.startswith(("f32", "f64")):
+        return 0.0
+    return _LEAST_CELSIUS if into.unit == "celsius" else _LEAST
 
 
 def _scale(spec: "PointSpec", name: str, into: Field, unit: Conversion) -> Scale:

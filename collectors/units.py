@@ -3,6 +3,7 @@
 Factors: SI Brochure 9th edition (prefixes, Wh), NIST SP 811 appendix B (psi, US gallon, Fahrenheit).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from storage.config import InvalidValueError, suggest
@@ -41,6 +42,18 @@ _FACTORS: dict[str, dict[str, float]] = {
     "rpm": {"rpm": 1},
     "ntu": {"NTU": 1},
 }
+#: what people write, in small letters -> the unit of that meaning: nearness of letters would take lpm for gpm
+_KNOWN_AS = {
+    "watt": "W", "watts": "W", "kilowatt": "kW", "kilowatts": "kW", "megawatt": "MW",
+    "volt": "V", "volts": "V", "amp": "A", "amps": "A", "ampere": "A", "amperes": "A",
+    "degc": "C", "deg c": "C", "°c": "C", "celsius": "C", "degf": "F", "deg f": "F", "°f": "F", "fahrenheit": "F",
+    "kelvin": "K", "degk": "K", "percent": "%", "pct": "%", "prozent": "%",
+    "lpm": "L/min", "lps": "L/s", "lph": "L/h", "liter/min": "L/min", "litre/min": "L/min", "l/m": "L/min",
+    "cmh": "m3/h", "cbm/h": "m3/h", "m³/h": "m3/h", "m^3/h": "m3/h", "gal/min": "gpm", "usgpm": "gpm",
+    "barg": "bar", "psig": "psi", "kpag": "kPa", "pascal": "Pa", "sec": "s", "second": "s", "seconds": "s",
+    "minute": "min", "minutes": "min", "hour": "h", "hours": "h", "hrs": "h", "day": "d", "days": "d",
+    "ms/cm": "mS/cm", "us/cm": "uS/cm", "µs/cm": "uS/cm", "1/min": "rpm", "u/min": "rpm", "hertz": "Hz",
+}  # fmt: skip
 #: unit -> (factor, offset) to celsius
 _TEMPERATURES = {"C": (1.0, 0.0), "K": (1.0, -273.15), "F": (5 / 9, -160 / 9)}
 
@@ -83,6 +96,19 @@ def conversion(unit: str | None, field: str, base: str) -> Conversion:
     if unit in _FACTORS.get(base, {}):
         return Conversion(_FACTORS[base][unit])
     fitting = fitting_units(base)
-    near = f"{hint} " if (hint := suggest(unit, fitting)).startswith("did") else ""
+    near = _near(unit, fitting)
     hint = f"{near}{base}: {', '.join(fitting)}; none: {base} already" if fitting else "leave `unit` out"
     raise InvalidValueError(f"the unit {unit!r} does not fit {field}", hint)
+
+
+def _near(unit: str, fitting: Sequence[str]) -> str:
+    """Return the fitting unit that is meant, or which it may be, for the beginning of a hint, or ""."""
+    small = unit.strip().lower()
+    meant = _KNOWN_AS.get(small)
+    same = [each for each in fitting if each.lower() == small]
+    if meant in fitting:
+        return f"write {meant}; "
+    if len(same) > 1:  # mW and MW
+        return f"did you mean {' or '.join(map(repr, same))}? "
+    hint = suggest(unit, fitting)
+    return f"{hint} " if hint.startswith("did") and meant is None else ""

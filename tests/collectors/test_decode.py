@@ -445,3 +445,31 @@ def test_a_derived_value_that_cannot_be_true_withholds_what_is_made_of_it() -> N
     result = poll(make(*points, derived=derived), [0.9e9, 0.9e9, 5.0])
     assert [p.tags["circuit"] for p in result.points] == ["x", "x", "b"]
     assert len(result.rejected) == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "kind", "raw", "is_refused"),
+    [  # 32.5 is 0x42020000: with its words in the other order 0x00004202, which is 2.37e-41
+        ("coolant.temperature_celsius", "f32", 2.37e-41, True),
+        ("coolant.flow_liters_per_second", "f32", 2.37e-41, True),
+        ("power.active_watts", "f64-little", -3e-300, True),
+        ("coolant.temperature_celsius", "f32", 1.9e-20, True),  # 32.53 likewise
+        ("coolant.temperature_celsius", "f32", 0.0, False),
+        ("coolant.temperature_celsius", "f32", -0.01, False),
+        ("coolant.flow_liters_per_second", "f32", 1e-9, False),  # what a filter leaves of a flow that stopped
+        ("coolant.flow_liters_per_second", "f32", 0.0, False),
+        ("transceiver.pre_fec_ber", "u16", 1e-35, False),
+    ],
+)
+def test_a_float_that_is_next_to_nothing_has_its_words_in_the_other_order(
+    to: str, kind: str, raw: float, is_refused: bool
+) -> None:
+    profile = make({"to": to, "type": kind})
+    result = poll(profile, [raw])
+    assert bool(result.rejected) == is_refused == (not result.points)
+    assert all("are its words in the other order?" in line for line in result.rejected)
+
+
+def test_such_a_float_is_refused_in_rows_that_choose_its_scale_too() -> None:
+    value, why = scaled({**AMPERES, "type": "f32"}, 2.37e-41, {"amperes": "0"})
+    assert (value, "are its words in the other order?" in why) == (None, True)

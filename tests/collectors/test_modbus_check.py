@@ -27,9 +27,9 @@ groups:
     points:
       - {to: power.current_amperes, at: "holding:80", scale_if: {tenths: {0: 1, 1: 0.1}}}
       - {to: power.active_watts, at: ["input:82", "input:83"], type: u32-little, tags: {side: output}}
-      - {to: alarm_bits.active, at: "holding:60", flags: {0: low}}
+      - {to: alarm_bits.active, at: "holding:60", flags: {0: "low_{psu}"}}
       - {to: leak.state, at: "holding:61.8", enum: {0: 0, 1: 2}, tags: {detector: "pan-{psu}"}}
-      - {to: leak.state, at: "discrete:2", enum: {0: 0, 1: 2}, tags: {detector: hall}}
+      - {to: leak.state, at: "discrete:2", enum: {0: 0, 1: 2}, tags: {detector: "hall-{psu}"}}
 """
 
 
@@ -91,7 +91,7 @@ def test_the_packaged_profiles_have_none() -> None:
         ),
         ("type: u32-little", "type: string", r"points\[1\].type: power.active_watts is a gauge: string does not fit"),
         (
-            "flags: {0: low}",
+            'flags: {0: "low_{psu}"}',
             "flags: {16: low}",
             r"19: .*points\[2\].flags\[16\]: u16 has no bit 16.*0 to 15",
         ),

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -181,6 +182,64 @@ def test_what_is_wrong_is_named_with_the_way_out(
     answer = tokenwatt(*filled)
     said = " ".join(answer.err.replace("│", " ").split())
     assert (answer.code, words in said) == (code, True), said
+
+
+def test_a_profile_s_file_is_found_by_what_people_call_it(tokenwatt: Tokenwatt, recording: Path) -> None:
+    bare = tokenwatt("test", recording.with_name("thing"), "--against", recording)
+    assert (bare.code, "thing.yaml" in "".join(bare.err.replace("│", " ").split())) == (2, True)
+    recording.with_name("thing.yaml").rename(recording.with_name("thing.yml"))
+    other = tokenwatt("test", recording.with_name("thing.yml"), "--against", recording)
+    assert (other.code, "to thing.yaml)" in other.err) == (2, True)
+
+
+def test_a_register_number_as_lists_count_it_is_told_apart(tokenwatt: Tokenwatt, recording: Path) -> None:
+    """Register 1 of the holding registers is 40001 in a list and 0 on the wire."""
+    profile = recording.with_name("thing.yaml")
+    more = "      - {to: coolant.valve_ratio, at: 'holding:40001', tags: {kind: cdu}}\n"
+    head, point = profile.read_text().split("  - points: [")
+    profile.write_text(f"{head}  - points:\n      - {point.rstrip()[:-1]}\n{more}")
+    answer = tokenwatt("test", profile, "--against", recording)
+    assert "missing unit 1 holding:40001: illegal address" in answer.err
+    assert "note 40001 of a register list is mostly holding:0 here" in answer.err
+
+
+def test_a_draft_of_numbers_that_a_unit_lacks_says_which_may_be_meant(tokenwatt: Tokenwatt, tmp_path: Path) -> None:
+    device = tmp_path / "device.yaml"
+    device.write_text("modbus: {1: {holding: {0: [72]}, discrete: {0: [1]}}}\n")
+    answer = tokenwatt("new", device, "--registers", "40001-40010", "-o", tmp_path / "mine.yaml")
+    assert answer.code == 0
+    assert "no register from 40001 to 40010" in answer.err
+    assert "try --registers 0-9." in answer.err
+
+
+def test_a_port_that_is_taken_is_told_by_its_option(tokenwatt: Tokenwatt, recording: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = tokenwatt("play", recording, "--port", taken.getsockname()[1])
+    assert (answer.code, "--port" in answer.err, "name another" in answer.err) == (2, True, True)
+
+
+def test_a_broker_s_recording_without_expectation_is_heard_to_its_end(tokenwatt: Tokenwatt, tmp_path: Path) -> None:
+    """Metadata lie at the broker, values come one after the other: the first look sees none of them."""
+    rooms = [f"r{number}" for number in range(20)]
+    told = [{"objectType": "Rack", "pointType": "RackLiquidFlow", "rackLocationId": r, "engUnit": "LPM"} for r in rooms]
+    value = {"value": 30.0, "quality": 1, "timestamp": "now"}
+    messages = [
+        *({"topic": f"BMS/v1/PUB/Metadata/Rack/RackLiquidFlow/{m['rackLocationId']}", "retain": True, "payload": m}
+          for m in told),
+        *({"topic": f"BMS/v1/PUB/Value/Rack/RackLiquidFlow/{room}", "payload": value} for room in rooms),
+        {"topic": "BMS/v1/PUB/Metadata/System/HeartbeatTimestampBms/h", "retain": True,
+         "payload": {"objectType": "System", "pointType": "HeartbeatTimestampBms"}},
+        {"topic": "BMS/v1/PUB/Value/System/HeartbeatTimestampBms/h",
+         "payload": {"value": 1.0, "quality": 1, "timestamp": "now"}},
+    ]  # fmt: skip
+    path = tmp_path / "bms.rec.yaml"
+    path.write_text(yaml.safe_dump({"source": "a test", "mqtt": messages}))
+    answer = tokenwatt("test", "nvidia_dsx_bms", "--against", path, "--write-expect")
+    assert answer.code == 0, answer.err
+    flows = [e for e in yaml.safe_load(path.read_text())["expect"] if "flow_liters_per_second" in e["fields"]]
+    assert [e["fields"]["flow_liters_per_second"] for e in flows] == [0.5] * 20
 
 
 Draw = Callable[[str], Path]

@@ -205,6 +205,37 @@ MISTAKES = [  # protocol, text, replaced by, line, key, beginning of the reason,
     ("modbus", "  - {to: coolant.heat_watts, heat: pg25, tags: {loop: tcs}}",
      '  - {to: power.active_watts, imbalance: [power.current_amperes, {phase: "L*"}]}',
      21, "derived[0].to", "imbalance is a ratio,", "name a field that ends in _ratio"),
+    ("modbus", "unit: L/min", "unit: lpm",
+     15, "groups[0].points[2].unit", "the unit 'lpm' does not fit", "write L/min; "),
+    ("modbus", "unit: C, min", "unit: degC, min",
+     13, "groups[0].points[0].unit", "the unit 'degC' does not fit", "write C; "),
+    ("modbus", "unit: L/min}", "unit: L/min, scale: 0,1}",
+     15, "groups[0].points[2][1]", "1 is no key", "a number has a point, no comma: 0.1"),
+    ("modbus", "unit: L/min}", 'unit: L/min, scale: "0,1"}',
+     15, "groups[0].points[2].scale", "must be a number, not '0,1'", "write 0.1"),
+    ("modbus", "unit: L/min}", "unit: L/min, scale: true}",
+     15, "groups[0].points[2].scale", "must be a number, not true", "write a number, or leave it out"),
+    ("modbus", "unit: L/min}", "unit: %}",
+     15, "", "is not YAML: found character", 'put it in quotes: "%"'),
+    ("modbus", "unit: L/min}", "unit: L/min, null_if: 65535}",
+     15, "groups[0].points[2].null_if", "must be a list, not 65535", "write [65535]"),
+    ("modbus", "type: u32, unit: Wh", "type: u32, unit: Wh, null_if: [-1]",
+     17, "groups[0].points[4].null_if[0]", "u32 is never -1", "write 4294967295, or another `type`"),
+    ("modbus", "enum: {0: 0, 1: 2}", "enum: {0: normal, 1: 2}",
+     18, "groups[0].points[5].enum[0]", "must be a whole number, not 'normal'", "the number of the state, not"),
+    ("modbus", '"input:4", type: f32', '"coil:4"',
+     15, "groups[0].points[2].at", "'coil:4' is one bit", "write holding:N or input:N;"),
+    ("modbus", "loop: tcs}\n    points", "loop: TCS}\n    points",
+     11, "groups[0].tags.loop", "coolant knows no loop 'TCS'", "write tcs"),
+    ("modbus", "loop: tcs}\n    points", "loop: secondary}\n    points",
+     11, "groups[0].tags.loop", "coolant knows no loop 'secondary'", "allowed: fws, tcs"),
+    ("modbus", "heat: pg25, tags: {loop: tcs}", "heat: pg25, tags: {loop: Tcs}",
+     21, "derived[0].tags.loop", "coolant knows no loop 'Tcs'", "write tcs"),
+    ("modbus", "tags: {point: return}", "tags: {point: Return}",
+     14, "groups[0].points[1].tags.point", "coolant knows no point 'Return'", "write return"),
+    ("modbus", "derived:\n", '  - each: {units: [1], as: unit, settings: {amperes: "holding:15"}}\n'
+     '    points: [{to: leak.state, at: "discrete:1", enum: {0: 0}, tags: {detector: zone}}]\nderived:\n',
+     21, "groups[1].points[0].to", "the same field and tags as discrete:0 in another group", "give one of them"),
     ("snmp", "at: 1.3.6.1.4.1.99999.1.4.5", "at: 1.3.6.1.4.1.vendor.1.4.5",
      11, "groups[0].points[0].at", "'1.3.6.1.4.1.vendor.1.4.5' is no OID", "an OID is numbers with dots"),
     ("snmp", "column: 1.3", "colum: 1.3",
@@ -324,3 +355,81 @@ def test_a_misspelt_field_is_not_told_again_as_an_input_that_nothing_gives(tmp_p
     missing = GOOD["modbus"].replace("coolant.flow_liters_per_second", "coolant.ph").replace(", unit: L/min", "")
     (problem,) = problems(tmp_path, missing)
     assert problem.reason == "nothing in this profile gives coolant.flow_liters_per_second"
+
+
+@pytest.mark.parametrize(
+    ("unit", "hint"),
+    [
+        ("LPM", "write L/min; "),
+        ("m³/h", "write m3/h; "),
+        ("gal/min", "write gpm; "),
+        ("percent", "liters_per_second: "),
+    ],
+)
+def test_a_unit_of_other_letters_leads_to_the_one_of_that_meaning(tmp_path: Path, unit: str, hint: str) -> None:
+    (problem,) = problems(tmp_path, GOOD["modbus"].replace("unit: L/min", f'unit: "{unit}"'))
+    assert problem.hint.startswith(hint)
+
+
+def test_a_unit_that_may_be_two_is_not_guessed(tmp_path: Path) -> None:
+    watts = "power.active_watts, at: 1.3.6.1.4.1.99999.1.4.5, scale: 10"
+    (problem,) = problems(tmp_path, GOOD["snmp"].replace(watts, f"{watts}, unit: mw"))
+    assert problem.hint.startswith("did you mean 'MW' or 'mW'?")
+
+
+@pytest.mark.parametrize(("kind", "values"), [("i16", "[-1, 32767]"), ("u16", "[65535]"), ("f32", "[-999, 1e30]")])
+def test_blank_values_that_a_type_can_give_are_taken(tmp_path: Path, kind: str, values: str) -> None:
+    text = GOOD["modbus"].replace("type: f32, unit: L/min", f"type: {kind}, unit: L/min, null_if: {values}")
+    (tmp_path / "unit.yaml").write_text(text, "utf-8")
+    assert len(load_profile("unit", [tmp_path]).groups[0].points[2].null_if) == values.count(",") + 1
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "hint"),
+    [
+        ("unit.yml", "unit", "rename {folder}/unit.yml to unit.yaml"),
+        ("unit.YAML", "unit", "rename {folder}/unit.YAML to unit.yaml"),
+        ("unit.yaml", "unit.yaml", "write unit"),
+        ("Unit.yaml", "unit", "write Unit"),
+        ("acme/unit.yaml", "unit", "{folder}/acme/unit.yaml is in a folder of its own: move it to {folder}"),
+    ],
+)
+def test_a_profile_that_lies_elsewhere_is_found_for_the_one_who_asks(
+    tmp_path: Path, file: str, name: str, hint: str
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(GOOD["modbus"], "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_profile(name, [tmp_path])
+    assert caught.value.problems[0].hint == hint.format(folder=tmp_path)
+
+
+def test_a_file_whose_name_no_profile_can_have_is_told_by_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "unit (copy).yaml"
+    path.write_text(GOOD["modbus"], "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_profile("unit (copy)", [tmp_path])
+    assert [(p.file, p.hint) for p in caught.value.problems] == [(str(path), "rename the file: unit_copy.yaml")]
+
+
+def test_units_of_one_bus_are_told_apart_by_a_tag(tmp_path: Path) -> None:
+    """The reading of a second unit would stand for that of the first whenever that one is refused."""
+    head = GOOD["modbus"].split("groups:")[0]
+    point = "{to: power.current_amperes, at: 'input:0'}"
+    group = f"groups:\n  - each: {{units: [1, 2], as: pdu}}\n    points:\n      - {point}\n"
+    (problem,) = problems(tmp_path, head + group)
+    assert (problem.line, problem.key) == (12, "groups[0].points[0].to")
+    assert problem.reason == "the same field and tags for each of 2 units"
+    assert problem.hint.startswith("tell them apart by a tag with {pdu}")
+    (tmp_path / "unit.yaml").write_text(head + group.replace("0'}", "0', tags: {circuit: 'pdu-{pdu}'}}"), "utf-8")
+    assert load_profile("unit", [tmp_path]).groups
+
+
+def test_a_recording_among_the_profiles_is_told_as_such(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "profile: unit\nmodbus: {1: {holding: {0: [1]}}}\n")
+    assert problem.reason == "is no profile: it looks like a recording, for it has `modbus`"
+
+
+def test_an_empty_file_leads_to_examples_of_profiles(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "# nothing yet\n")
+    assert problem.hint == "docs/profiles.md has examples; `tokenwatt profile new` drafts one"

@@ -1,6 +1,7 @@
 """Profiles read again while collectors run: what changed is used, what became wrong is told once."""
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -193,3 +194,107 @@ async def test_running_targets_are_asked_by_the_changed_profile(tmp_path: Path) 
                 (says("found", queue), lambda: None),
             ],
         )
+
+
+def hidden_link(folder: Path) -> None:
+    (folder / ".#acme.yaml").symlink_to("operator@host.123:1")
+
+
+def network_folder(folder: Path) -> None:
+    (folder / "._acme.yaml").write_bytes(b"\0\5\26\7\xff")
+
+
+def link_to_nowhere(folder: Path) -> None:
+    (folder / "other.yaml").symlink_to("nowhere")
+
+
+def folder_of_that_name(folder: Path) -> None:
+    (folder / "other.yaml").mkdir()
+
+
+@pytest.mark.parametrize("leave", [hidden_link, network_folder, link_to_nowhere, folder_of_that_name])
+def test_what_editors_leave_beside_a_profile_is_no_profile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, leave: Callable[[Path], None]
+) -> None:
+    """Emacs locks a file with a hidden link, network folders keep a second file for each."""
+    write(tmp_path, text())
+    leave(tmp_path)
+    library = Library([tmp_path])
+    with caplog.at_level(logging.ERROR):
+        assert [found.profile for found in library.of_protocol("exposition")] == ["acme"]
+        library.refresh()
+    assert not caplog.records
+
+
+def test_a_file_of_a_wrong_name_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    library.profile("acme")
+    write(tmp_path, text(), "acme (copy)")
+    with caplog.at_level(logging.ERROR):
+        assert [library.refresh() for _ in range(3)] == [frozenset()] * 3
+    (record,) = caplog.records
+    assert "acme (copy).yaml" in record.getMessage()
+    assert "rename the file: acme_copy.yaml" in record.getMessage()
+
+
+def test_the_path_of_a_profile_that_is_gone_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no profile 'acme'"):
+        Library([tmp_path]).path("acme")
+
+
+def test_a_folder_that_cannot_be_read_leaves_the_profiles_as_they_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network folder that is away answers every call with an error of the system."""
+    write(tmp_path, text())
+    library = Library([tmp_path])
+    library.profile("acme")
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.ERROR):
+        patched.setattr(Path, "stat", away)
+        patched.setattr(Path, "glob", away)
+        assert [library.refresh() for _ in range(3)] == [frozenset()] * 3
+    (record,) = caplog.records
+    assert "what was read of it before stays in force" in record.getMessage()
+    assert address(library) == "acme_busy"
+    write(tmp_path, text(at="acme_load"))
+    assert library.refresh() == {"acme"}
+
+
+def test_a_file_that_is_being_written_is_left_for_the_next_look(tmp_path: Path) -> None:
+    """The first half of a profile is a profile too: it must not take readings away for as long as an editor writes."""
+    path = tmp_path / "acme.yaml"
+    write(tmp_path, text(more="      - {to: coolant.level_ratio, at: acme_level}\n"))
+    now = [0.0]
+    library = Library([tmp_path], clock=lambda: now[0])
+    assert len(library.profile("acme").groups[0].points) == 2
+    path.write_text(text())
+    os.utime(path, (0, 1_800_000_000))
+    now[0] = 1_800_000_000.5
+    assert library.refresh() == frozenset()
+    assert len(library.profile("acme").groups[0].points) == 2
+    now[0] = 1_800_000_001.5
+    assert library.refresh() == {"acme"}
+    assert len(library.profile("acme").groups[0].points) == 1
+
+
+def test_a_new_file_that_is_being_written_is_found_by_the_next_look(tmp_path: Path) -> None:
+    now = [0.0]
+    library = Library([tmp_path], clock=lambda: now[0])
+    write(tmp_path, text())
+    now[0] = (tmp_path / "acme.yaml").stat().st_mtime + 0.5
+    assert library.refresh() == frozenset()
+    now[0] += 1.0
+    assert library.refresh() == {"acme"}
+
+
+def test_a_file_from_the_future_is_not_waited_for(tmp_path: Path) -> None:
+    """The clock of a network folder may go before ours."""
+    now = [0.0]
+    library = Library([tmp_path], clock=lambda: now[0])
+    write(tmp_path, text())
+    assert library.refresh() == {"acme"}
