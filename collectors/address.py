@@ -38,6 +38,8 @@ _OPTIONS: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
         "max_span": None,
         "gap": None,
         "pause": None,
+        "after_timeout": ("reconnect", "keep"),
+        "unit": None,
     },
     # primary_loop: what a CDU with one loop calls primary; level: where leak detectors hang; the others pick rows
     "redfish": {

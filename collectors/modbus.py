@@ -43,7 +43,8 @@ reading that it refuses alone is missing in that poll, afterwards only where a s
 minutes.
 A unit that does not answer (silence, exceptions 10 and 11, a lost connection, an answer to something else) costs its
 neighbours one time-out in that poll: it is asked again after them, and then left alone for 1, 2, 4 .. 60 s; of those
-whose time has come, one is asked per poll until it answers. A poll ends in time with what it has.
+whose time has come, one is asked per poll until it answers. So is one that refuses everything: it may be starting.
+A poll ends in time with what it has; the next begins with the units that it had no time for.
 
 Source: Modbus Application Protocol V1.1b3; `facebook/openbmc` rackmon for the practice of probing unit ids.
 """
@@ -58,7 +59,7 @@ from collectors.modbus_check import TRANSPORT, UNIT_IDS, check_profile
 from collectors.modbus_client import Connection, FailedSpanError, RefusedSpanError, UnreachedError, Wire
 from collectors.modbus_identify import find
 from collectors.modbus_plan import Row, Unit, make_units, only_unit
-from collectors.modbus_reader import Reader, now
+from collectors.modbus_reader import REFUSES, Reader, now
 from collectors.profile import Profile
 from storage.config import ConfigError, InvalidValueError, Problem, parse_duration
 from storage.document import dotted
@@ -122,9 +123,7 @@ class ModbusCollector:
             raise reader.error or self._nobody()
         made = batch.finish(time_ns)
         if self._is_explored and not (made.points or made.rejected):
-            raise CollectError(
-                f"{self._connection.where}: has none of the registers of profile {self._profile.profile}"
-            )
+            raise self._nothing()
         requests, reconnects = self._connection.requests, self._connection.reconnects
         return PollResult(made.points, made.missing, made.rejected, requests, reconnects, made.resets)
 
@@ -137,7 +136,8 @@ class ModbusCollector:
 
     async def _read(self, reader: Reader) -> None:
         """Read the units that answer, then again those that just did not, then those that may have come back."""
-        known = [unit for unit in self._units if unit.present]
+        # Those that the last poll had no time for go first: one slow unit must not starve those behind it for ever.
+        known = sorted((unit for unit in self._units if unit.present), key=lambda unit: not unit.was_late)
         silent = [unit for unit in known if unit.failures]
         late = [unit for unit in known if not unit.failures and not await reader.read(unit, unit.present)]
         for _ in range(self._retries):
@@ -173,7 +173,12 @@ class ModbusCollector:
         self._has_unknown = False
         return found
 
+    def _nothing(self) -> CollectError:
+        return CollectError(f"{self._connection.where}: has none of the registers of profile {self._profile.profile}")
+
     def _nobody(self) -> CollectError:
+        if any(unit.failures and unit.why == REFUSES for unit in self._units):
+            return self._nothing()
         units = sorted({unit.number for unit in self._units})
         return DeviceTimeoutError(
             f"{self._connection.where}: none of the {len(units)} units {units[0]} to {units[-1]} "
@@ -202,7 +207,7 @@ async def _revive(silent: Sequence[Unit], reader: Reader) -> None:
             reader.leave(unit)
             continue
         is_blocked = not await reader.read(unit, unit.present)
-        if not is_blocked:
+        if not is_blocked and not unit.failures:
             # What kept one silent often kept all: a gateway that is back.
             for other in silent:
                 other.retry_at = 0.0

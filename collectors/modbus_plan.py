@@ -1,6 +1,6 @@
 """What is to be read of a Modbus device: units, their rows, and spans of neighbours that share a request."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,12 @@ class Row:
     present: bool | None = None
     #: its slow readings are due
     is_slow_due: bool = True
+    #: its fast and slow spans before any was refused
+    whole: tuple[Sequence[Span], Sequence[Span]] = ((), ())
+
+    def __post_init__(self) -> None:
+        """Keep the spans as they are."""
+        self.whole = (tuple(self.fast), tuple(self.slow))
 
     def spans(self) -> list[Span]:
         """Return what is to be read now."""
@@ -82,6 +88,17 @@ class Row:
         is_news = id(spec) not in self.told
         self.told.add(id(spec))
         return is_news
+
+    @property
+    def refuses_all(self) -> bool:
+        """Return whether the unit refused every reading."""
+        return bool(self.lacking) and not (self.fast or self.slow)
+
+    def reset(self) -> None:
+        """Ask for everything as if for the first time, in whole spans."""
+        self.fast, self.slow = list(self.whole[0]), list(self.whole[1])
+        self.is_slow_due = True
+        self.lacking.clear()
 
     def restore(self) -> None:
         """Ask again for what was refused: a device that starts, or a gateway, refuses what it has."""
@@ -102,8 +119,11 @@ class Unit:
 
     number: int
     rows: list[Row] = field(default_factory=list)
-    #: cycles in a row in which it was silent
+    #: cycles in a row in which it was silent, or refused everything
     failures: int = 0
+    why: str = "silent"
+    #: the last poll ended before it was read to the end: the next begins with it
+    was_late: bool = False
     #: loop time before which a silent unit is left alone
     retry_at: float = 0.0
 

@@ -11,6 +11,8 @@ from collectors.modbus_plan import Row, Setting, Span, Unit, halve
 from collectors.profile import PointSpec
 
 _BACK_OFF_LIMIT_S = 60.0
+#: what is said of a unit that has nothing of what is asked for
+REFUSES = "refuses all its registers"
 
 _Job = tuple[Row, Setting | Span]
 
@@ -80,6 +82,12 @@ class Reader:
             self._errors[unit.number] = failed
             return False
         self.answered += 1
+        if unit.present and all(row.refuses_all for row in unit.present):
+            # A device that starts refuses all that it has; in ten minutes it is long since up.
+            for row in unit.present:
+                row.reset()
+            _rest(unit, REFUSES)
+            return True
         unit.failures = 0
         for row in unit.present:
             row.is_slow_due = row.is_slow_due and failed is not None
@@ -89,7 +97,7 @@ class Reader:
 
     def leave(self, unit: Unit) -> None:
         """Leave a silent unit alone in this poll: all of it is missing."""
-        why = f"silent in {unit.failures} polls in a row"
+        why = f"{unit.why} in {unit.failures} polls in a row"
         for row in unit.present:
             self._note(row, (reading.spec for span in row.spans() for reading in span.readings), why)
 
@@ -97,12 +105,12 @@ class Reader:
         """Note what is missing of the units that failed; leave those alone for a while that had their chance."""
         for unit in units:
             error = self._errors.get(unit.number)
+            unit.was_late = isinstance(error, _NoTimeError)
             if error is None:
                 continue
             self._miss(self._jobs.get(unit.number, ()), error)
-            if error is not self._down and not isinstance(error, _NoTimeError):
-                unit.failures += 1
-                unit.retry_at = now() + min(_BACK_OFF_LIMIT_S, 2.0 ** min(unit.failures - 1, 10))
+            if error is not self._down and not unit.was_late:
+                _rest(unit, "silent")
         for row, spec, why in self._spare.values():
             if id(row.group) not in self._once:
                 self._batch.miss(_missing(row, spec, why), row.group, spec, row.variables)
@@ -188,6 +196,13 @@ class Reader:
     def wait_for(self, row: Row) -> None:
         """Note a row that is not known yet: no sum may leave it out."""
         self._note(row, row.group.points, "not asked yet")
+
+
+def _rest(unit: Unit, why: str) -> None:
+    """Leave a unit alone for a while: 1, 2, 4 .. 60 s."""
+    unit.failures += 1
+    unit.why = why
+    unit.retry_at = now() + min(_BACK_OFF_LIMIT_S, 2.0 ** min(unit.failures - 1, 10))
 
 
 def _missing(row: Row, spec: PointSpec, why: str) -> str:

@@ -40,14 +40,14 @@ Source: NVIDIA dsx-exchange bms.yaml and its companion guide; OASIS MQTT 3.1.1.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import aiomqtt
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, Target
 from collectors.decode import Batch
-from collectors.mqtt_client import Board, Listener, Topics, explain, make_client, point_of
+from collectors.mqtt_client import Board, Listener, Topics, explain, make_client, point_of, subscribe
 from collectors.mqtt_profile import Transport, check_profile
 from collectors.mqtt_rows import KEYS, Ready, RefusedValueError, Rows, find_wanted, trusted
 from collectors.mqtt_topology import Topology
@@ -61,6 +61,10 @@ __all__ = ["MqttCollector", "check_profile", "identify", "open_collector"]
 _BUDGET = 0.9
 #: what cannot wait for a poll
 _URGENT = ("leak.state",)
+#: changes of a topic that are handed on at once within so many seconds: a rope may chatter
+_BURST, _BURST_S = 5, 10.0
+#: topics that are worked through before others on the loop have their turn
+_SLICE = 500
 
 
 class MqttCollector:
@@ -85,6 +89,8 @@ class MqttCollector:
         #: objectType/pointType that cannot wait for a poll, and what each topic of them said last
         self._urgent = frozenset(at for at, all_of in wanted.items() if any(w.spec.to in _URGENT for w in all_of))
         self._said: dict[str, object] = {}
+        #: loop time of the first of those that were handed on lately, and their number
+        self._burst: dict[str, tuple[float, int]] = {}
 
     def listen(self, push: Callable[[Sequence[Point]], None]) -> None:
         """Hand on leaks as soon as they are heard; all else waits for the poll."""
@@ -96,8 +102,13 @@ class MqttCollector:
         value, metadata = board.values.get(tail), board.metadata.get(tail)
         if point_of(tail) not in self._urgent or value is None or metadata is None or self._said.get(tail) == value.raw:
             return
-        self._said[tail] = value.raw
-        batch, now = Batch(self._target, self._profile), asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        began, number = self._burst.get(tail, (now, 0))
+        began, number = (now, 0) if now - began >= _BURST_S else (began, number)
+        if number == _BURST:
+            return
+        self._said[tail], self._burst[tail] = value.raw, (began, number + 1)
+        batch = Batch(self._target, self._profile)
         for ready in self._rows.of(tail, metadata):
             self._take(batch, ready, board, now, is_silent=False)
         if points := batch.finish(time.time_ns()).points:
@@ -110,25 +121,41 @@ class MqttCollector:
             CollectError: no connection, or no heartbeat for longer than its limit.
         """
         board = await self._listener.ready(self._target.timeout.total_seconds() * _BUDGET)
-        return self.read(board, time_ns, asyncio.get_running_loop().time())
+        batch = Batch(self._target, self._profile)
+        for _ in self._fill(batch, board, asyncio.get_running_loop().time()):
+            await asyncio.sleep(0)
+        return self._finish(batch, board, time_ns)
 
     def read(self, board: Board, time_ns: int, now: float) -> PollResult:
         """Return what a board tells at the loop's time `now`, as `poll` does."""
+        batch = Batch(self._target, self._profile)
+        for _ in self._fill(batch, board, now):
+            pass
+        return self._finish(batch, board, time_ns)
+
+    def _fill(self, batch: Batch, board: Board, now: float) -> Iterator[None]:
+        """Put what a board tells into the batch, a slice of its topics at a time."""
         silence = now - board.heartbeat
         if self._heartbeat and silence > self._heartbeat_s:
             where = f"{self._target.name} {self._target.address}"
             raise DeviceTimeoutError(f"{where}: BMS silent: no {self._heartbeat} for {silence:.0f} s")
-        batch = Batch(self._target, self._profile)
+        for denied in board.denied:
+            batch.miss(f"{denied}: the broker refuses to subscribe it: give user {self._target.username!r} the right")
         for topic in board.malformed:
             batch.reject(f"{topic}: malformed message")
         board.malformed.clear()
         silent = self._silent_scopes(board, now)
         self._rows.keep(board.metadata)
         self._said = {tail: raw for tail, raw in self._said.items() if tail in board.values}
-        for tail, metadata in board.metadata.items():
+        self._burst = {tail: burst for tail, burst in self._burst.items() if tail in board.values}
+        for number, (tail, metadata) in enumerate(list(board.metadata.items()), 1):
             is_silent = bool(silent) and any(_covers(scope, self._values, tail) for scope in silent)
             for ready in self._rows.of(tail, metadata):
                 self._take(batch, ready, board, now, is_silent=is_silent)
+            if number % _SLICE == 0:
+                yield
+
+    def _finish(self, batch: Batch, board: Board, time_ns: int) -> PollResult:
         result = batch.finish(time_ns)
         topology = self._topology.points(board.metadata.values(), time_ns)
         return replace(result, points=(*result.points, *topology)) if topology else result
@@ -197,7 +224,7 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
             continue
         try:
             async with asyncio.timeout(limit), make_client(target) as client:
-                await client.subscribe(str(profile.match["topic"]))
+                await subscribe(client, target, [str(profile.match["topic"])])
                 async for _ in client.messages:
                     return profile
         except TimeoutError:

@@ -5,16 +5,19 @@ Source: OASIS MQTT 3.1.1, sections 3.2.2.3 (return codes) and 3.3 (PUBLISH).
 
 import asyncio
 import json
+import logging
 import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 
 from collectors.collector import AuthenticationError, CollectError, DeviceRefusedError, DeviceTimeoutError, Target
+
+logger = logging.getLogger(__name__)
 
 _BACK_OFF_LIMIT_S = 30.0
 #: most bytes of one message; metadata has some hundred
@@ -22,12 +25,18 @@ _MAX_PAYLOAD = 65_536
 #: most malformed topics that are remembered until the next poll
 _MAX_MALFORMED = 100
 #: most topics, and most characters of one, that are remembered: a large site has some ten thousand
-_MAX_TOPICS = 100_000
+_MAX_TOPICS = 30_000
 _MAX_TOPIC = 1024
+#: most bytes of metadata that are remembered: of one topic some hundred
+_MAX_METADATA = 32 << 20
 #: most characters of a text of metadata, and most entries of a list
 _MAX_TEXT, _MAX_ENTRIES = 256, 2000
 #: a time stamp of the device counts when it is so near to our clock. Units: s
 _CLOCK_S = 5.0
+#: turns of the loop that a farewell needs, and some more
+_TURNS = 5
+#: return codes of SUBACK from here on are refusals
+_DENIED = 128
 #: return codes of CONNACK that a person must act on: MQTT 3.1.1, and their names in MQTT 5
 _CREDENTIALS = (4, 5, 134, 135)
 
@@ -58,6 +67,22 @@ class Board:
     scopes: dict[str, str] = field(default_factory=dict)
     #: topics of messages that could not be read, since the last poll
     malformed: list[str] = field(default_factory=list)
+    #: topic filters that the broker does not let us listen to
+    denied: Sequence[str] = ()
+    #: bytes of each topic's metadata as they came, and of all
+    sizes: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def resize(self, tail: str, size: int) -> bool:
+        """Count a topic's metadata of so many bytes, 0 for none; return whether there is room for it."""
+        total = self.size - self.sizes.get(tail, 0) + size
+        if size and total > _MAX_METADATA:
+            return False
+        self.size = total
+        self.sizes.pop(tail, None)
+        if size:
+            self.sizes[tail] = size
+        return True
 
     def refuse(self, topic: str) -> None:
         """Note a message that is not taken."""
@@ -127,14 +152,45 @@ def _tls_context(target: Target) -> ssl.SSLContext | None:
     return context
 
 
-def make_client(target: Target) -> aiomqtt.Client:
-    """Return a client for the target's broker, not yet connected.
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, whose messages may be heard where they come in.
+
+    Its queue has no end that fits: a flood fills the memory, or drops metadata. A topic that cannot be, no UTF-8 or
+    with a wildcard, would end its connection and keep paho busy with that one message. And a connection whose greeting
+    did not come, or was a refusal, would stay open, one more with each attempt.
+    """
+
+    hear: Callable[[Message], None] | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            # A cancelled one would raise in the library's callback and keep the socket open.
+            self._connected = asyncio.Future()
+            self._client.disconnect()
+            for _ in range(_TURNS):  # of the loop, which writes the farewell and closes
+                await asyncio.sleep(0)
+            raise
+
+    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
+        try:
+            if self.hear is None:
+                super()._on_message(client, userdata, message)
+            else:
+                self.hear(Message(message.topic, message.payload, bool(message.retain)))
+        except ValueError as e:
+            logger.debug("%s:%s: message passed over: %s", self._hostname, self._port, e)
+
+
+def make_client(target: Target, hear: Callable[[Message], None] | None = None) -> aiomqtt.Client:
+    """Return a client for the target's broker, not yet connected; with `hear` its `messages` stay empty.
 
     Raises:
         AuthenticationError: a certificate or key cannot be read.
     """
     host, _, port = target.address.rpartition(":")
-    return aiomqtt.Client(
+    client = _Client(
         host.strip("[]"),
         int(port),
         username=target.username or None,
@@ -142,6 +198,25 @@ def make_client(target: Target) -> aiomqtt.Client:
         timeout=target.timeout.total_seconds(),
         tls_context=_tls_context(target),
     )
+    client.hear = hear
+    return client
+
+
+async def subscribe(client: aiomqtt.Client, target: Target, filters: Sequence[str]) -> Sequence[str]:
+    """Subscribe to these topic filters; return those that the broker refuses.
+
+    Raises:
+        AuthenticationError: it refuses all of them.
+    """
+    codes = await client.subscribe([(topic, 0) for topic in filters])
+    told = [getattr(code, "value", code) for code in codes]
+    denied = [topic for topic, code in zip(filters, told, strict=False) if code >= _DENIED]
+    if len(denied) == len(filters):
+        raise AuthenticationError(
+            f"{target.name} {target.address}: the broker refuses to subscribe {', '.join(denied)}: "
+            f"give user {target.username!r} the right to read them"
+        )
+    return denied
 
 
 def explain(target: Target, error: aiomqtt.MqttError) -> CollectError:
@@ -176,7 +251,8 @@ class Listener:
             CollectError: there is no connection.
         """
         if self._task is not None and self._task.done():
-            self._task.result()
+            ended, self._task = self._task, None
+            ended.result()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"mqtt {self._target.name}")
         where = f"{self._target.name} {self._target.address}"
@@ -214,15 +290,20 @@ class Listener:
             wait_s = min(2 * wait_s, _BACK_OFF_LIMIT_S)
 
     async def _listen(self) -> None:
-        async with make_client(self._target) as client:
-            await client.subscribe([(topic, 0) for topic in self._topics.filters])
-            self._board = Board(heartbeat=_now())
+        board = Board(heartbeat=_now())
+        async with make_client(self._target, lambda message: self._take(board, message)) as client:
+            board.denied = await subscribe(client, self._target, self._topics.filters)
+            board.heartbeat = _now()
+            self._board = board
             self._settled.set()
-            async for message in client.messages:
-                heard = Message(str(message.topic), message.payload, bool(message.retain))
-                take(self._board, self._topics, heard, _now(), time.time())
-                if self.heard is not None:
-                    self.heard(self._board, heard.topic)
+            async for _ in client.messages:  # none comes: it waits for the connection's end
+                pass
+
+    def _take(self, board: Board, message: Message) -> None:
+        take(board, self._topics, message, _now(), time.time())
+        if self.heard is not None:
+            # What goes wrong there must not come back into the library's reading.
+            asyncio.get_running_loop().call_soon(self.heard, board, message.topic)
 
 
 def take(board: Board, topics: Topics, message: Message, now: float, clock: float) -> None:
@@ -256,18 +337,23 @@ def _take_metadata(board: Board, topics: Topics, message: Message, now: float) -
     if message.payload == b"":
         board.metadata.pop(tail, None)
         board.scopes.pop(tail, None)
+        board.resize(tail, 0)
         return
     body = _parse(message.payload)
     if body is not None and point == topics.heartbeat:
         if isinstance(scope := _scalar(body.get("scope")), str) and scope and _is_room(board.scopes, tail):
             board.scopes[tail] = scope
             board.heartbeats.setdefault(tail, now)
-    elif body is None or not _is_room(board.metadata, tail):
+    elif body is None or not _is_room(board.metadata, tail) or not board.resize(tail, _size(message)):
         board.refuse(message.topic)
     else:
         kept = {key: _bounded(body[key]) for key in topics.keys if key in body}
         if board.metadata.get(tail) != kept:
             board.metadata[tail] = kept
+
+
+def _size(message: Message) -> int:
+    return len(message.payload) if isinstance(message.payload, bytes | bytearray) else 0
 
 
 def _is_room(known: Mapping[str, object], tail: str) -> bool:

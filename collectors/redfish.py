@@ -52,7 +52,7 @@ from collectors.decode import Batch
 from collectors.profile import Mistake, PointSpec, Profile, Raw
 from collectors.redfish_client import Session
 from collectors.redfish_coolant import heat_watts, loop_of
-from collectors.redfish_each import HEAT, fits, mistakes, read_options, read_table
+from collectors.redfish_each import HEAT, Table, fits, mistakes, read_options, read_table
 from collectors.redfish_events import Hint, Watch
 from collectors.redfish_paths import Path, Resource, fill, look_up, parse_path
 from collectors.redfish_probe import describe, find_profile
@@ -65,6 +65,8 @@ __all__ = ["RedfishCollector", "check_profile", "examine", "identify", "look_up"
 
 #: part of the target's time-out that a poll uses, so that what came is still handed on
 _BUDGET = 0.9
+#: a collection that did not come as it should is read again after that long at the latest
+_AGAIN_S = 30.0
 
 
 class RedfishCollector:
@@ -88,6 +90,8 @@ class RedfishCollector:
         self._expander = Expander(self._session, is_off=self._options.expand == "off")
         self._watch = Watch(self._session, self._read_again)
         self._rows: Sequence[Row] = ()
+        #: groups whose collections did not come as they should, and why
+        self._failed: Sequence[tuple[Table, CollectError]] = ()
         #: cooling loop of a connector's URI
         self._loops: dict[str, Resource] = {}
         self._next_slow = 0.0
@@ -116,7 +120,7 @@ class RedfishCollector:
         if is_slow:
             await self._read_loops(resources, deadline)
             await self._expander.learn(collections, resources, deadline)
-            self._next_slow = now + self._slow_s
+            self._next_slow = now + (min(self._slow_s, _AGAIN_S) if self._failed else self._slow_s)
         result = self.decode(resources, time_ns, is_slow=is_slow)
         if self._push is not None and self._options.events:
             self._watch.start()
@@ -127,6 +131,8 @@ class RedfishCollector:
         batch = Batch(self._target, self._profile)
         for row in self._rows:
             self._take_row(batch, row, row.table.specs(is_slow), resources)
+        for table, error in self._failed:
+            batch.miss(str(error), table.group, row=self._options.variables)
         return batch.finish(time_ns)
 
     async def aclose(self) -> None:
@@ -195,13 +201,19 @@ class RedfishCollector:
         return {**found, **await gather(self._session, uris - found.keys(), deadline, whole=False)}
 
     async def _find_rows(self, deadline: float) -> Mapping[str, Sequence[str]]:
-        """Find the rows of all groups; return the collections that were read for it and their members."""
+        """Find the rows of all groups; return the collections that were read for it, with their members."""
         finder = Finder(self._session, self._options)
         try:
             async with asyncio.timeout_at(deadline):
-                self._rows = await finder.rows(self._tables)
+                found = await finder.rows(self._tables)
         except TimeoutError as e:
             raise DeviceTimeoutError(f"{self._session.where}: reading the collections: timeout") from e
+        # What was known of a group whose collection is broken for now is still asked for.
+        broken = {id(table) for table, _ in finder.failed}
+        kept = [row for row in self._rows if id(row.table) in broken]
+        known = {id(row.table) for row in kept}
+        self._rows = [*found, *kept]
+        self._failed = [(table, error) for table, error in finder.failed if id(table) not in known]
         fast = {row.uri for row in self._rows if row.table.specs(is_slow=False)}
         return {uri: members for uri, members in finder.collections.items() if fast.issuperset(members)}
 

@@ -37,17 +37,26 @@ SESSIONS = "/redfish/v1/SessionService/Sessions"
 CONNECTIONS = 2
 #: how long to keep away from a device that is busy and does not say for how long, and at most
 BUSY_SECONDS, LONGEST_BUSY_SECONDS = 5.0, 600.0
+#: the service as a whole has too much to do: it says for how long
+_BUSY = (429, 503)
+#: the resource is elsewhere on the device: iLO knows it by its name with a slash at the end
+_MOVED = (301, 302, 303, 307, 308)
 #: requests that wait for a log-in share its refusal: accounts are locked after a few wrong passwords
 _REFUSAL_SECONDS = 1.0
+#: least time between two log-ins for the sake of a refused token: each takes a place in a small table
+_RENEWAL_SECONDS = 30.0
 #: largest answer that is read; a whole metric report has some 100 kB
 _LARGEST_BODY = 8 << 20
+#: what a refused log-in may come from
+_FULL = "; its table of sessions may be full: end those of others"
+_FEW = 100
 #: an idle connection is kept longer than the time to the next poll
 _KEEP_ALIVE_SECONDS = 30.0
 #: an event stream that says nothing for so long may be dead: it is opened anew
 _SILENCE_SECONDS = 900.0
 
 #: resources of this device: no other host, nothing outside the service
-_OWN_PATH = re.compile(r"/redfish/v1(/[^\x00-\x20\\]*)?")
+_OWN_PATH = re.compile(r"/redfish/v1(?!.*/(?:\.|%2[eE]){1,2}(?:[/?#]|$))(/[^\x00-\x20\\]*)?")
 #: resource of a session as services name it; nothing else is ever deleted
 _SESSION_PATH = re.compile(r"/redfish/v1/(?:SessionService/)?Sessions/[\w@-][\w@.-]*/?")
 
@@ -101,6 +110,12 @@ class Session:
         self._session_uri: str | None = None
         self._login = asyncio.Lock()
         self._refusal: tuple[float, AuthenticationError] | None = None
+        #: loop time of the last log-in for the sake of a refused token
+        self._renewed_at = -_RENEWAL_SECONDS
+        #: where resources are that answered with a redirection
+        self._moved: dict[str, str] = {}
+        #: resources whose last answer did not come in time: others are asked before them
+        self.late: set[str] = set()
         self._cache: dict[str, _Cached] = {}
         #: an ETag that stays while the resource changes says nothing
         self._trusts_etags = True
@@ -121,11 +136,30 @@ class Session:
         """
         await self._authenticate()
         used = dict(self._headers)
-        answer = await self._request("GET", uri, headers=used | self._condition(uri, whole))
-        if answer.status == 401 and self._username:
-            await self._renew(used)
-            answer = await self._request("GET", uri, headers=self._headers | self._condition(uri, whole))
+        answer = await self._fetch(uri, used | self._condition(uri, whole))
+        if answer.status == 401 and self._username and await self._renew(used):
+            answer = await self._fetch(uri, self._headers | self._condition(uri, whole))
         return self._take(uri, answer)
+
+    async def _fetch(self, uri: str, headers: Mapping[str, str]) -> Answer:
+        """Return the answer to a GET, behind one redirection on the same device at most."""
+        answer = await self._request("GET", self._moved.get(uri, uri), headers=headers)
+        to = self._own(answer.headers.get("Location", "")) if answer.status in _MOVED else ""
+        if to and to != uri:
+            answer = await self._request("GET", to, headers=headers)
+            if answer.status == 200:
+                self._moved[uri] = to
+        return answer
+
+    def _own(self, location: str) -> str:
+        """Return the path of a location that is on this device and asked in the same way, else nothing."""
+        try:
+            parts = urlsplit(location)
+        except ValueError:
+            return ""
+        is_own = f"{parts.scheme}://{parts.netloc}" in ("://", self._base)
+        path = parts._replace(scheme="", netloc="", fragment="").geturl()
+        return path if is_own and _OWN_PATH.fullmatch(path) else ""
 
     @asynccontextmanager
     async def stream(self, uri: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -153,18 +187,16 @@ class Session:
         """Forget the resources that are not among these."""
         for uri in self._cache.keys() - set(uris):
             del self._cache[uri]
+        self.late &= set(uris)
+        if len(self._moved) > 2 * len(uris) + _FEW:
+            self._moved.clear()
 
     async def close(self) -> None:
         """Log out and close the connections; a device that does not answer is left as it is."""
-        http, uri = self._http, self._session_uri
+        http = self._http
         if http is None:
             return
-        if uri is not None:
-            self._session_uri = None
-            try:
-                await self._request("DELETE", uri, headers=self._headers)
-            except CollectError as error:
-                logger.debug("log-out: %s", error)
+        await self._log_out(self._headers)
         self._http = None
         self._headers = {}
         await http.close()
@@ -181,8 +213,10 @@ class Session:
             raise NoResourceError(f"{what}: {status}")
         if status in (401, 403):
             raise AuthenticationError(f"{what}: {status}, user {self._username!r}; check user, password and its role")
-        if status == 503:
-            raise self._busy(what, answer.headers)
+        if status in _BUSY:
+            raise self._busy(what, answer)
+        if status in _MOVED:
+            raise ProtocolError(f"{what}: {status} to {answer.headers.get('Location', '')[:200]!r}: not followed")
         if status != 200 or not isinstance(answer.body, dict):
             raise ProtocolError(f"{what}: status {status}, {type(answer.body).__name__} instead of a JSON object")
         self._remember(uri, answer.headers.get("ETag", ""), answer.body)
@@ -193,22 +227,36 @@ class Session:
         if known is not None and known.etag == etag and known.body != body and self._trusts_etags:
             logger.info("%s: %s changed and its ETag did not: ETags are not trusted", self.where, uri)
             self._trusts_etags = False
-        if etag:
+        # What cannot be sent back as it came is no use.
+        if etag.isascii() and etag.isprintable() and etag:
             self._cache[uri] = _Cached(etag, body)
 
-    def _busy(self, what: str, headers: Mapping[str, str]) -> CollectError:
-        wait = retry_after(headers, self._wall())
+    def _busy(self, what: str, answer: Answer, hint: str = "") -> CollectError:
+        wait = retry_after(answer.headers, self._wall())
         self._busy_until = asyncio.get_running_loop().time() + wait
-        error = CollectError(f"{what}: 503 busy, retry after {wait:g} s")
+        error = CollectError(f"{what}: {answer.status} busy, retry after {wait:g} s{hint}")
         error.rest_seconds = wait
         return error
 
-    async def _renew(self, used: Mapping[str, str]) -> None:
-        """Log in again, once: a restarted device has forgotten the token."""
+    async def _renew(self, used: Mapping[str, str]) -> bool:
+        """Log in again, once: a restarted device has forgotten the token; return False where that was just done."""
         if self._headers == used:
+            now = asyncio.get_running_loop().time()
+            if now - self._renewed_at < _RENEWAL_SECONDS:
+                return False
+            self._renewed_at = now
             self._headers = {}
-            self._session_uri = None
+            await self._log_out(used)
         await self._authenticate()
+        return True
+
+    async def _log_out(self, headers: Mapping[str, str]) -> None:
+        uri, self._session_uri = self._session_uri, None
+        if uri is not None:
+            try:
+                await self._request("DELETE", uri, headers=headers)
+            except CollectError as error:
+                logger.debug("log-out: %s", error)
 
     async def _authenticate(self) -> None:
         if not self._username or self._headers:
@@ -237,10 +285,10 @@ class Session:
             self._headers = {"Authorization": aiohttp.encode_basic_auth(self._username, password)}
         elif answer.status in (400, 401, 403):
             raise AuthenticationError(f"{what}: {answer.status}; check user and password")
-        elif answer.status == 503:
-            raise self._busy(what, answer.headers)
+        elif answer.status in _BUSY:
+            raise self._busy(what, answer, _FULL)
         else:
-            raise CollectError(f"{what}: status {answer.status}")
+            raise CollectError(f"{what}: status {answer.status}{_FULL if answer.status == 507 else ''}")
 
     async def _request(
         self, method: str, uri: str, headers: Mapping[str, str] | None = None, body: object = None
@@ -250,11 +298,13 @@ class Session:
             self._check(uri, what)
             self.requests += 1
             with explained(what):
+                self.late.add(uri)
                 async with self._open().request(
                     method, uri, headers=headers, json=body, allow_redirects=False
                 ) as answer:
                     is_wanted = method == "GET" and answer.status == 200
                     found = json.loads(await _body(answer, what)) if is_wanted else None
+                    self.late.discard(uri)
                     return Answer(answer.status, answer.headers, found)
 
     def _check(self, uri: str, what: str) -> None:

@@ -60,22 +60,35 @@ class EventParser:
     """Cuts a stream of bytes into the data of its events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        #: the beginning of a line, in the parts that it came in
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, part: bytes) -> Iterator[str]:
         """Yield the data of each event that this part completes; events that are too large are passed over."""
-        lines = (self._rest + part).replace(b"\r\n", b"\n").split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > _LARGEST:
-            self._rest, self._size = b"", _LARGEST + 1
+        first, *lines = part.split(b"\n")
+        if lines:
+            lines = [b"".join((*self._rest, first)), *lines]
+            first = lines.pop()
+            self._rest, self._rest_size = [], 0
         for line in lines:
-            if not line.strip():
-                yield from self._end()
-            elif line.startswith(b"data:"):
-                self._size += len(line)
-                self._data = [*self._data, line[5:].removeprefix(b" ")] if self._size <= _LARGEST else []
+            yield from self._take(line)
+        self._rest.append(first)
+        self._rest_size += len(first)
+        if self._rest_size > _LARGEST:
+            self._rest, self._rest_size, self._size = [], 0, _LARGEST + 1
+
+    def _take(self, line: bytes) -> Iterator[str]:
+        if not line.strip():
+            yield from self._end()
+        elif line.startswith(b"data:"):
+            self._size += len(line)
+            if self._size > _LARGEST:
+                self._data.clear()
+            else:
+                self._data.append(line[5:].removesuffix(b"\r").removeprefix(b" "))
 
     def _end(self) -> Iterator[str]:
         data, size = self._data, self._size
@@ -165,13 +178,18 @@ class Watch:
 
     async def _follow(self, uri: str) -> bool:
         """Take the events of one stream until it ends; return whether any came."""
-        parser, came = EventParser(), False
+        parser, came, size = EventParser(), False, 0
         try:
             async with self._session.stream(uri) as parts:
                 async for part in parts:
                     came = True
                     for text in parser.feed(part):
                         self._take(read_hints(text))
+                    size += len(part)
+                    if size > _LARGEST:
+                        # A flood waits at the device, not in our processor.
+                        size = 0
+                        await asyncio.sleep(self._calm_s)
         except CollectError as error:
             logger.debug("%s", error)
         return came

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from collectors.collector import CollectError, DeviceTimeoutError, ProtocolError
+from collectors.collector import AuthenticationError, CollectError, DeviceTimeoutError, ProtocolError
 from collectors.redfish_client import ROOT, NoResourceError, Session
 from collectors.redfish_each import Options, Table, fits
 from collectors.redfish_paths import Resource, fill
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: members that a collection may have: what says more is no collection of a device
 _MOST_MEMBERS = 2000
+#: resources that a pattern may stand for
+_MOST_ROWS = 20_000
 _EXPAND = "?$expand=.($levels=1)"
 #: share of the time left that collections read at once may take, so that their members can be read yet
 _EXPAND_BUDGET = 0.5
@@ -37,7 +39,9 @@ class Row:
 
 async def gather(session: Session, uris: Collection[str], deadline: float, *, whole: bool) -> dict[str, Outcome]:
     """Return each resource, or why it did not come by `deadline` (loop time)."""
-    tasks = {uri: asyncio.ensure_future(session.get(uri, whole=whole)) for uri in sorted(uris)}
+    # One that did not come the last time shall not keep the others waiting again.
+    ordered = sorted(uris, key=lambda uri: (uri in session.late, uri))
+    tasks = {uri: asyncio.ensure_future(session.get(uri, whole=whole)) for uri in ordered}
     if not tasks:
         return {}
     try:
@@ -68,15 +72,28 @@ class Finder:
     options: Options
     #: collection -> its members
     collections: dict[str, Sequence[str]] = field(default_factory=dict)
+    #: groups whose rows are not known, and why: a collection that does not come as it should
+    failed: list[tuple[Table, CollectError]] = field(default_factory=list)
     _looked_at: dict[str, Resource] = field(default_factory=dict)
 
     async def rows(self, tables: Sequence[Table]) -> Sequence[Row]:
-        """Return the rows of all groups, each with its variables.
+        """Return the rows of all groups, each with its variables; one broken collection costs the others nothing.
 
         Raises:
-            CollectError: the service does not answer.
+            CollectError: the service does not answer, or no group's rows can be known.
         """
-        return [row for table in tables for row in await self._rows(table)]
+        rows: list[Row] = []
+        for number, table in enumerate(tables):
+            try:
+                rows += await self._rows(table)
+            except (ProtocolError, AuthenticationError) as e:
+                # A log-in that is refused is not tried for each group.
+                if isinstance(e, AuthenticationError) and number == len(self.failed):
+                    raise
+                self.failed.append((table, e))
+        if tables and len(self.failed) == len(tables):
+            raise self.failed[0][1]
+        return rows
 
     async def _rows(self, table: Table) -> Sequence[Row]:
         found = await self.expand(table.parts)
@@ -100,6 +117,8 @@ class Finder:
                     self.collections[uri] = await self._members(uri)
                 deeper += [(member, (*taken, member.rsplit("/", 1)[-1])) for member in self.collections[uri]]
             found = deeper
+            if len(found) > _MOST_ROWS:
+                raise ProtocolError(f"{self.session.where}: {''.join(parts)}: more than {_MOST_ROWS} resources")
         return found
 
     async def exists(self, parts: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class Wire:
@@ -39,19 +39,23 @@ class Wire:
         task.add_done_callback(self._tasks.discard)
         kept = bytearray()
         self.sent.append(kept)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
-        pumps = [asyncio.create_task(_pump(reader, far_writer, kept)), asyncio.create_task(_pump(far_reader, writer))]
+        ends, pumps = [writer], list[asyncio.Task[None]]()
         try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
+            ends.append(far_writer)
+            pumps += [asyncio.create_task(_pump(*way)) for way in ((reader, far_writer, kept), (far_reader, writer))]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):
             pass
         finally:
+            # Nothing is awaited before both ends are closed: a cancellation may come here too.
+            for end in ends:
+                end.transport.abort()
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            for end in (writer, far_writer):
-                end.transport.abort()
-                await asyncio.gather(end.wait_closed(), return_exceptions=True)
+            closing = [end.wait_closed() for end in ends]
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*pumps, *closing, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray | None = None) -> None:

@@ -50,6 +50,8 @@ SOUND_FIELDS = {
     "energy_joules": 65536.0,
     "temperature_celsius": 2982 * 0.1 - 273.15,
 }
+#: what another unit says: plausible, and never this one's
+FOREIGN = (0x4249, 0x0000, 88, 0xFFF7, 2, 0, 0, 2, 0, 0b111, 2992)
 #: raw registers that a decoder may stumble over
 SPECIAL = (0, 1, 0x7FFF, 0x8000, 0xFFFF, 0x7FC0, 0x7F80, 0xFF80, 0x7F7F, 0x0001, 0x8001, 0x4248)
 
@@ -131,7 +133,8 @@ def _foreign(request: Request, chance: Random) -> Sequence[bytes | None]:
         (request[0], 0, request[0] - 1 & 0xFFFF, request[0] + 1 & 0xFFFF, chance.getrandbits(16))
     )
     unit = chance.choice((request[1], 0, 1, 6, chance.randrange(256)))
-    return [frame(transaction, unit, registers(3, *SOUND))]
+    unit = unit ^ 1 if (transaction, unit) == request[:2] else unit
+    return [frame(transaction, unit, registers(3, *FOREIGN))]
 
 
 def _other_function(request: Request, chance: Random) -> Sequence[bytes | None]:
@@ -284,6 +287,7 @@ def test_a_damaged_answer_is_refused_or_whole_and_the_next_one_is_right(keeps: b
             with suppress(CollectError, RefusedSpanError):
                 values = await connection.read(3, WHOLE)
                 assert len(values) == len(SOUND), number
+                assert tuple(values) != FOREIGN, number
             gateway.damage(None)
             assert tuple(await read_soundly(connection)) == SOUND, number
         connection.close()

@@ -219,6 +219,21 @@ def test_damaged_messages_disturb_nobody(profile: Profile, chunk: int) -> None:
     assert len(plant.board.values) < 5_000
 
 
+@pytest.mark.parametrize("key_", ["quality", "value"])
+def test_no_odd_quality_and_no_odd_value_is_stored(profile: Profile, key_: str) -> None:
+    plant = Plant(profile)
+    for number, odd in enumerate((*ODD, 2, 0.999, -1e-9)):
+        metadata = {**describe("Rack/RackPower", number), "rackLocationId": f"ODD{number}"}
+        # As a value 0 and 1e-320 are fine: a rack may draw nothing.
+        body = {"value": 50.0, "quality": 1, "timestamp": CLOCK * 1e3, key_: odd}
+        if key_ == "quality" or isinstance(odd, bool) or not isinstance(odd, int | float) or not 0 <= odd < 1e6:
+            plant.hear(f"BMS/v1/PUB/Metadata/Rack/RackPower/odd/{number}", json.dumps(metadata).encode())
+            plant.hear(f"BMS/v1/PUB/Value/Rack/RackPower/odd/{number}", json.dumps(body).encode())
+    told = plant.read()
+    assert {key(point) for point in told.points} == plant.sound.keys()
+    assert len(plant.board.values) > len(ODD) // 2
+
+
 def test_a_flood_of_topics_takes_no_more_memory_than_allowed(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_client, "_MAX_TOPICS", 100)
     plant = Plant(profile)

@@ -117,7 +117,7 @@ def judged(session: Session, rng: random.Random, uri: str, raw: bytes) -> Outcom
     try:
         with explained(uri):
             body = json.loads(raw) if status == 200 else None
-        return session._take(uri, Answer(500 if status == 503 else status, headers, body))
+        return session._take(uri, Answer(500 if status in (429, 503) else status, headers, body))
     except (CollectError, NoResourceError) as error:
         return error
 
