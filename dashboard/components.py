@@ -6,11 +6,23 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dash import dcc, html
+from dash_ag_grid import AgGrid
 
 from dashboard.figures import Chart, Form
 
 #: name, path and order of the pages: the keys 1, 2, 3, 4 follow it
 PAGES = (("Wall", "/"), ("Facilities", "/facilities"), ("Efficiency", "/efficiency"), ("Fabric", "/fabric"))
+
+#: What the script cannot change later: identity of rows, height of lines, no movement.
+TABLE_OPTIONS = {
+    "animateRows": False,
+    "suppressColumnMoveAnimation": True,
+    "suppressDragLeaveHidesColumns": True,
+    "enableCellTextSelection": True,
+    "ensureDomOrder": True,
+    "loading": False,
+    "tooltipShowDelay": 300,
+}
 
 Component = Any  # Dash's components are generated classes without types
 
@@ -95,6 +107,19 @@ def alarms(*, area: str) -> Component:
 def scrolling(name: str, label: str, spec: dict[str, Any] | None = None) -> Component:
     """Return a container that scrolls by pointer and keyboard when there is more than fits."""
     return widget(name, spec, look="body scrolls", tabIndex=0, role="region", **_named(label))
+
+
+def table(name: str) -> Component:
+    """Return an empty table that sorts and filters; the script reaches it by its name."""
+    grid = AgGrid(
+        id=name,
+        columnDefs=[],
+        getRowId="params.data.id",
+        dashGridOptions=TABLE_OPTIONS,
+        className="ag-tokens",
+        style={"height": "100%", "width": "100%"},
+    )
+    return html.Div(grid, className="table-room")
 
 
 def header(current: str) -> Component:

@@ -109,7 +109,7 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("name", ["wall", "fabric"])
+@pytest.mark.parametrize("name", ["wall", "facilities", "fabric"])
 def test_the_readme_shows_the_screens(name: str) -> None:
     (picture,) = re.findall(rf"!\[[^]]+\]\((docs/images/{name}-[^)]+)\)", README)
     head = (ROOT / picture).read_bytes()[:24]

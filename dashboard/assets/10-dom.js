@@ -56,6 +56,25 @@
     node.replaceChildren(...[draw()].flat());
   };
 
+  // How large a node is, without asking for a layout at every paint; a change of it paints anew.
+  const rooms = new WeakMap();
+  const measured = (node) => ({ width: node.clientWidth, height: node.clientHeight });
+  const observer = new ResizeObserver((entries) => {
+    const changed = entries.filter(({ target }) => {
+      const [before, now] = [rooms.get(target), measured(target)];
+      rooms.set(target, now);
+      return before && (before.width !== now.width || before.height !== now.height);
+    });
+    if (changed.length) requestAnimationFrame(() => TokenWatt.paint());
+  });
+  TokenWatt.room = function (node) {
+    if (!rooms.has(node)) {
+      rooms.set(node, measured(node));
+      observer.observe(node);
+    }
+    return rooms.get(node);
+  };
+
   // Makes `node` hold what was drawn anew, by changing what it holds already: focus, hover and scroll stay where they are.
   // Listeners belong on `node`, which stays. What tells its age by itself (`data-since`) keeps its text.
   TokenWatt.redraw = function (node, children) {

@@ -64,7 +64,7 @@
     const unitText = unit ? (unit.value === undefined ? "" : write(spec.unit.form, unit.value)) : main.unit;
     const note = seen.value === undefined ? seen.why : bound?.text || spec.note || "";
     const side = seen.value === undefined ? "" : aside(spec, seen, live);
-    const trend = el("div", { class: "trend" });
+    const trend = (node.trend ??= el("div", { class: "trend" })); // kept: its size is known
     node.replaceChildren(
       label(spec, seen, abnormal),
       el("div", { class: `value${main.text.length > 5 || main.text.length + unitText.length > 15 ? " long" : ""}` }, el("span", { class: "number" }, main.text), el("span", { class: "unit" }, unitText)),
@@ -98,8 +98,7 @@
 
   // Draws `values` (null is a gap) with the bound dashed, and the part beyond it in the colour of its priority.
   TokenWatt.sparkline = function (node, values, bound, abnormal) {
-    const width = node.clientWidth;
-    const height = node.clientHeight;
+    const { width, height } = TokenWatt.room(node);
     const known = values.filter((v) => v !== null);
     if (known.length < 2 || !width || !height) return;
     const k = TokenWatt.scale();

@@ -38,7 +38,7 @@
     const count = node.closest(".card").querySelector(".aside");
     count.textContent = alarms.length ? `${alarms.length} active, ${unseen} to acknowledge` : "";
     const most = TokenWatt.isFar() ? MOST_FAR : MOST;
-    const key = JSON.stringify([alarms.map((a) => [a.rule, a.object, a.priority, a.title, a.place, a.impact, a.ack]), most, node.clientHeight]);
+    const key = JSON.stringify([alarms.map((a) => [a.rule, a.object, a.priority, a.title, a.place, a.impact, a.ack]), most, TokenWatt.room(node).height]);
     if (node.dataset.key !== key) {
       TokenWatt.refill(node, key, () => el("ul", { class: "alarms" }, alarms.length ? alarms.slice(0, most).map(row) : nothing()));
       trim(node, alarms.length);

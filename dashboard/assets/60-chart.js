@@ -121,8 +121,9 @@
 
   // `live` holds the history that is drawn; `small` says its unit and span.
   TokenWatt.drawChart = function (node, spec, live, small) {
-    if (!window.Plotly || !live.history || !node.clientWidth) return;
-    const key = [live.history.time, node.clientWidth, node.clientHeight, document.documentElement.dataset.theme].join();
+    const { width, height } = TokenWatt.room(node);
+    if (!window.Plotly || !live.history || !width) return;
+    const key = [live.history.time, width, height, document.documentElement.dataset.theme].join();
     if (node.dataset.key === key) return;
     node.dataset.key = key;
     const drawn = figure(spec, live, node);

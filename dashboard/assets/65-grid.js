@@ -41,9 +41,9 @@
     }
   }
 
-  const priority = () => column("priority", "", 56, { cellRenderer: Chip, comparator: (a, b) => (a || 9) - (b || 9), headerTooltip: "Priority", pinned: "left", resizable: false, filter: "agNumberColumnFilter", suppressHeaderMenuButton: true });
+  const chip = { cellRenderer: Chip, comparator: (a, b) => (a || 9) - (b || 9), headerTooltip: "Priority", pinned: "left", resizable: false, filter: "agNumberColumnFilter", suppressHeaderMenuButton: true };
 
-  function settle(api, columns, open) {
+  function settle(api, columns, open, filtered) {
     api.updateGridOptions({
       defaultColDef: { sortable: true, resizable: true, filter: "agTextColumnFilter", suppressMovable: true, minWidth: 48 },
       // Pinned columns would leave a phone no room for the others.
@@ -53,21 +53,22 @@
       headerHeight: 36,
     });
     const row = ({ data }) => data && open(data);
+    if (filtered) api.addEventListener("filterChanged", filtered);
     api.addEventListener("rowClicked", row);
     api.addEventListener("cellKeyDown", (event) => event.event.key === "Enter" && row(event));
   }
 
   // The page may have been left and opened again: then it is another grid. `held` keeps the one that there is.
-  async function reach(id, held, columns, open) {
+  async function reach(id, held, columns, open, filtered) {
     const node = document.getElementById(id);
     if (!node || held.node === node) return;
     Object.assign(held, { node, api: null, body: null });
     const api = await window.dash_ag_grid.getApiAsync(id);
     if (held.node !== node) return;
-    settle(api, columns, open);
+    settle(api, columns, open, filtered);
     held.api = api;
     TokenWatt.paint();
   }
 
-  TokenWatt.grid = { column, number, priority, reach };
+  TokenWatt.grid = { column, number, chip, reach };
 })();

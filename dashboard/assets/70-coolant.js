@@ -4,10 +4,11 @@
   const TokenWatt = window.TokenWatt;
   const { el, svg, format, write } = TokenWatt;
   const WIDTH = 1180;
-  const HEAD = 44;
+  const HEAD = 34;
   const MOST_PITCH = 190;
-  const LEAST_PITCH = 124;
+  const LEAST_PITCH = 114;
   const MOST_PUMPS = 4;
+  const MOST_UNITS = 8;
   const FLOW = ["coolant_flow_low"];
   const PUMPS = ["pump_failed", "pump_redundancy_lost"];
 
@@ -42,7 +43,7 @@
 
   function heads() {
     const names = [["Facility water", 118], ["Exchanger", 296, "middle"], ["Pumps", 406, "middle"], ["Supply, return", 462], ["Flow, least", 582], ["Racks", 776, "middle"], ["Against what it must be", 880]];
-    return names.map(([name, x, anchor]) => text(x, 18, name, "label", anchor));
+    return names.map(([name, x, anchor]) => text(x, 14, name, "label", anchor));
   }
 
   // "A01 – A14", or the names while they are few.
@@ -61,7 +62,7 @@
       { name: "Load", share: unit.load_ratio, range: [0, 1], words: [TokenWatt.facility.percent(unit.load_ratio), unit.rated_watts ? `of ${write("power", unit.rated_watts)}` : ""], rules: [] },
       { name: "Flow", share: scale(unit.flow_margin_ratio, 3), range: [1 / 3, 1.2], words: [known(unit.flow_margin_ratio) ? `${unit.flow_margin_ratio.toFixed(1)} ×` : TokenWatt.NONE, "least"], rules: FLOW },
       { name: "Approach", share: scale(unit.approach_celsius, 2 * approach), range: [0, 0.5], words: [write("kelvin", unit.approach_celsius), `rated ${write("kelvin", approach)}`], rules: ["approach_high"] },
-      { name: "Dew margin", share: scale(unit.dew_margin_celsius, 20), range: [scale(margin, 20) ?? 0, 1.2], words: [write("kelvin", unit.dew_margin_celsius), known(margin) ? `limit ${write("kelvin", margin)}` : known(unit.dew_point_celsius) ? `dew point ${write("celsius", unit.dew_point_celsius)}` : ""], rules: ["dew_margin_low"] },
+      { name: "Dew margin", share: scale(unit.dew_margin_celsius, 20), range: [scale(margin, 20) ?? 0, 1.2], words: [write("kelvin", unit.dew_margin_celsius), known(margin) ? `limit ${write("kelvin", margin)}` : known(unit.dew_point_celsius) ? `dew ${write("celsius", unit.dew_point_celsius)}` : ""], rules: ["dew_margin_low"] },
       { name: "Level", share: unit.level_ratio, range: [level ?? 0, 1.2], words: [TokenWatt.facility.percent(unit.level_ratio), known(level) ? `limit ${TokenWatt.facility.percent(level)}` : ""], rules: ["reservoir_low"] },
     ];
   }
@@ -76,7 +77,7 @@
       svg("rect", { class: "normal", x: at(mark.range[0]), y, width: at(mark.range[1]) - at(mark.range[0]), height: 7 }),
       known(mark.share) ? svg("path", { class: `pointer${priority ? ` ink-p${priority}` : ""}`, d: `M${at(mark.share)} ${y + 5}l-5 8h10z` }) : null,
       svg("text", { x: x + width + 12, y: y + 8, class: `small${priority ? ` ink-p${priority}` : ""}` }, mark.words[0], svg("tspan", { class: "unit", dx: 5 }, mark.words[1])),
-      flag(priority, x + width + 122, y + 5, 0.6),
+      flag(priority, 868, y + 4, 0.6),
     ];
   }
 
@@ -94,7 +95,7 @@
       { class: silent ? "silent" : "" },
       pipe(`M84 ${y}H242`), pipe(`M84 ${back}H242`, true), pipe(`M350 ${y}H700`), pipe(`M700 ${back}H350`, true),
       value(100, y - 8, "celsius", fws.supply_celsius), value(100, back - 8, "celsius", fws.return_celsius),
-      text(174, back - 8, known(fws.flow_liters_per_second) ? write("flow", fws.flow_liters_per_second) : "", "unit"),
+      text(100, back + 18, known(fws.flow_liters_per_second) ? write("flow", fws.flow_liters_per_second) : "", "unit"),
       box(242, y - 32, 108, 108, worst ? `abnormal p${worst}` : ""),
       text(296, y - 13, unit.name, "heading", "middle"),
       svg("path", { class: "plates", d: `M256 ${y - 2}l12 11l-12 11l12 11l-12 11M336 ${y - 2}l-12 11l12 11l-12 11l12 11` }),
@@ -104,14 +105,14 @@
       pumps(unit, y),
       value(462, y - 8, "celsius", tcs.supply_celsius), value(462, back - 8, "celsius", tcs.return_celsius),
       value(582, y - 8, "flow", tcs.flow_liters_per_second, ink(facility.priority(FLOW, unit.name))),
-      text(582, back - 8, known(unit.least_flow_liters_per_second) ? `least ${write("flow", unit.least_flow_liters_per_second)}` : "", "unit"),
+      text(582, back - 8, known(tcs.flow_liters_per_second) ? (known(unit.least_flow_liters_per_second) ? `least ${write("flow", unit.least_flow_liters_per_second)}` : "") : facility.leftOut("flow", unit.name), "unit"),
       text(582, back + 18, known(tcs.differential_pressure_pascals) ? `${write("pressure", tcs.differential_pressure_pascals)} across` : "", "unit"),
       text(462, back + 18, known(tcs.rise_celsius) ? `${write("kelvin", tcs.rise_celsius)} rise` : "", "unit"),
       box(700, y - 32, 152, 108),
       text(776, y - 9, rackNames(unit.racks), "heading", "middle"),
       value(776, y + 22, "power", unit.heat_watts, "", "middle"),
-      text(776, y + 46, `heat of ${facility.plural(unit.racks.length, "rack")}`, "unit", "middle"),
-      marks(unit).map((mark, i) => gauge(mark, mark.rules.length ? facility.priority(mark.rules, unit.name) : 0, y - 32 + i * 23)),
+      text(776, y + 46, (known(unit.heat_watts) ? "" : facility.leftOut("coolant", unit.name)) || `heat of ${facility.plural(unit.racks.length, "rack")}`, "unit", "middle"),
+      marks(unit).map((mark, i) => gauge(mark, mark.rules.length ? facility.priority(mark.rules, unit.name) : 0, y - 31 + i * 22)),
     );
   }
 
@@ -141,13 +142,21 @@
     return [box(16, HEAD, 68, last + 76 - HEAD), text(50, middle - 3, "Facility", "label", "middle"), text(50, middle + 15, "loop", "label", "middle")];
   }
 
+  // In their order while they are few; else the gravest, then those with the least flow for their heat.
+  function chosen(units) {
+    if (units.length <= MOST_UNITS) return units;
+    const grave = (unit) => TokenWatt.facility.priority(null, unit.name) || 9;
+    return [...units].sort((a, b) => grave(a) - grave(b) || (a.flow_margin_ratio ?? 9) - (b.flow_margin_ratio ?? 9)).slice(0, MOST_UNITS);
+  }
+
   function mimic(node, units) {
-    const scale = node.clientWidth / WIDTH;
-    const room = node.clientHeight / scale - HEAD - 14;
+    const { width, height: high } = TokenWatt.room(node);
+    const scale = width / WIDTH;
+    const room = high / scale - HEAD;
     const pitch = Math.max(LEAST_PITCH, Math.min(MOST_PITCH, room / units.length));
     const first = HEAD + 32;
     const last = first + (units.length - 1) * pitch;
-    const picture = svg("svg", { class: "mimic", viewBox: `0 0 ${WIDTH} ${last + 84}`, width: WIDTH * scale, height: (last + 84) * scale, role: "img", "aria-label": `Coolant loops: ${units.map(said).join("; ")}` });
+    const picture = svg("svg", { class: "mimic", viewBox: `0 0 ${WIDTH} ${last + 78}`, width: WIDTH * scale, height: (last + 78) * scale, role: "img", "aria-label": `Coolant loops: ${units.map(said).join("; ")}` });
     picture.append(...[heads(), loop(last), units.map((unit, i) => line(unit, first + i * pitch))].flat());
     return picture;
   }
@@ -175,7 +184,9 @@
   TokenWatt.widgets.coolant = function (node, spec, live) {
     TokenWatt.facility.drawing(node, live, ({ units }) => {
       if (!units.length) return el("p", { class: "empty" }, "No coolant distribution unit reports here.");
-      return TokenWatt.facility.isSmall(node) ? units.map(listed) : mimic(node, units);
+      const shown = chosen(units);
+      const more = units.length > shown.length ? el("p", { class: "empty" }, `+ ${TokenWatt.facility.plural(units.length - shown.length, "unit")} in the table below; here the gravest and those with the least flow for their heat`) : null;
+      return [TokenWatt.facility.isSmall(node) ? shown.map(listed) : mimic(node, shown), more];
     });
   };
 })();

@@ -11,16 +11,15 @@
   const SMALL_WIDTH = 700;
 
   const here = () => Boolean(document.querySelector("main.facilities"));
-  const facility = (TokenWatt.facility = { body: null, racks: new Map(), columns: {}, looked: null });
+  const facility = (TokenWatt.facility = { body: null, columns: {} });
   let feed = null;
   let asked = -Infinity;
 
   const known = (facility.known = (value) => value !== null && value !== undefined);
-  facility.isSmall = (node) => node.clientWidth < SMALL_WIDTH * TokenWatt.scale();
+  facility.isSmall = (node) => TokenWatt.room(node).width < SMALL_WIDTH * TokenWatt.scale();
 
   function accept(body) {
     facility.body = body;
-    facility.racks = new Map(body.racks.map((rack) => [rack.name, rack]));
     facility.columns = Object.fromEntries(body.supply_columns.map((name, i) => [name, i]));
   }
 
@@ -60,9 +59,23 @@
   }, true);
 
   // What is wrong is what an alarm says: an operator who compares the two finds one truth. 0 where there is none.
-  facility.alarm = (rules, ...objects) =>
-    TokenWatt.sortAlarms(TokenWatt.live.snapshot.alarms).find((alarm) => (!rules || rules.includes(alarm.rule)) && objects.includes(alarm.object));
+  const told = { alarms: null, of: new Map() };
+  function alarmsOf(object) {
+    const { alarms } = TokenWatt.live.snapshot;
+    if (told.alarms !== alarms) {
+      Object.assign(told, { alarms, of: new Map() });
+      for (const alarm of TokenWatt.sortAlarms(alarms)) told.of.set(alarm.object, [...(told.of.get(alarm.object) || []), alarm]);
+    }
+    return told.of.get(object) || [];
+  }
+  facility.alarm = function (rules, ...objects) {
+    const found = objects.flatMap(alarmsOf).filter((alarm) => !rules || rules.includes(alarm.rule));
+    return found.length > 1 ? TokenWatt.sortAlarms(found)[0] : found[0];
+  };
   facility.priority = (rules, ...objects) => facility.alarm(rules, ...objects)?.priority || 0;
+
+  // Why a value is not there: "" where nothing says so.
+  facility.leftOut = (word, ...devices) => (facility.body.checks.some((check) => devices.includes(check.device) && check.subject.includes(word)) ? "reading left out" : "");
 
   // The warning limit of a rule, where the server tells it.
   facility.limit = (rule) => facility.body.limits?.[rule]?.warning ?? null;
@@ -74,7 +87,7 @@
       TokenWatt.refill(node, "waiting", () => el("p", { class: "empty" }, "Waiting for the first answer"));
       return;
     }
-    const key = [live.snapshot.alarms.map((a) => [a.rule, a.object, a.priority, a.ack]).join(";"), node.clientWidth, node.clientHeight, document.documentElement.dataset.theme, ...more].join("|");
+    const key = [live.snapshot.alarms.map((a) => [a.rule, a.object, a.priority, a.ack]).join(";"), ...Object.values(TokenWatt.room(node)), document.documentElement.dataset.theme, ...more].join("|");
     if (node.drawn === body && node.drawnKey === key) return;
     Object.assign(node, { drawn: body, drawnKey: key });
     if (node.dataset.key) {
@@ -87,13 +100,14 @@
 
   // --- how single things are written ---
   facility.since = (age, more) => (known(age) ? el("span", { "data-since": facility.body.time - age, ...more }) : TokenWatt.NONE);
-  facility.percent = (ratio, decimals) => (known(ratio) ? `${(ratio * 100).toFixed(decimals ?? 0).replace("-", "\u2212")} %` : TokenWatt.NONE);
-  facility.signed = (ratio, decimals) => (known(ratio) ? `${ratio > 0 ? "+" : ""}${facility.percent(ratio, decimals)}` : TokenWatt.NONE);
+  const share = (ratio, decimals) => (ratio * 100).toFixed(decimals ?? 0).replace(/^-(?=[0.]+$)/, "").replace("-", "\u2212");
+  facility.percent = (ratio, decimals) => (known(ratio) ? `${share(ratio, decimals)} %` : TokenWatt.NONE);
+  facility.signed = (ratio, decimals) => (known(ratio) ? `${ratio > 0 && Number(share(ratio, decimals)) ? "+" : ""}${share(ratio, decimals)} %` : TokenWatt.NONE);
   // "50.3" of a low bus, "799" of a high one: the same share of either.
   facility.volts = (value, like) => (known(value) ? `${value.toFixed(Math.abs(like ?? value) < 100 ? 2 : 1).replace("-", "\u2212")} V` : TokenWatt.NONE);
   facility.inked = (priority, ...words) => el("span", { class: priority ? `state is-p${priority}` : "state" }, priority ? TokenWatt.chip(priority) : null, ...words);
   facility.fact = (name, words, priority, note) =>
-    el("div", { class: "fact" }, el("dt", {}, name), el("dd", { class: priority ? `is-p${priority}` : null }, priority ? TokenWatt.chip(priority) : null, words, note ? el("small", {}, note) : null));
+    el("div", { class: "fact" }, el("dt", {}, name), el("dd", { class: priority ? `is-p${priority}` : null }, priority ? TokenWatt.chip(priority) : null, words, note ? el("small", { class: "fact-note" }, note) : null));
 
   // What a table shows: names of columns, rows of cells; a cell is a node or text, and stands right but for `left` ones.
   facility.table = function (label, heads, rows, left) {

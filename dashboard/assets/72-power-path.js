@@ -5,8 +5,8 @@
   const { el, svg, write, facility } = TokenWatt;
   const { text, box, flag, value } = TokenWatt.drawing;
   const WIDTH = 1180;
-  const HEAD = 44;
-  const PITCH = 64;
+  const HEAD = 34;
+  const PITCH = 60;
   const LEAST_ROWS = 3;
   const FEED_HEIGHT = 74;
   const BARS = [232, 248];
@@ -27,15 +27,28 @@
   const ink = (priority) => (priority ? `ink-p${priority}` : "");
 
   // A rack as its power sees it: the shelf with the gravest bus, or the rack PDU where it has no shelf.
-  function path(rack, body) {
+  function path(rack, feeds, pdus) {
     const shelf = rack.shelves.reduce((worst, one) => (!worst || severity(one) < severity(worst) ? one : worst), null);
-    const pdus = shelf ? [] : body.ac.filter((one) => one.rack === rack.name && one.kind === "rack_pdu");
-    const parts = [...rack.shelves, ...pdus].map((one) => one.name);
-    const taps = body.feeds.filter((feed) => feed.parts.some((part) => parts.includes(part)));
-    return { rack, shelf, pdu: pdus[0] || null, parts, taps, names: [rack.name, ...parts], priority: facility.priority(ALL, rack.name, ...parts) };
+    const own = shelf ? [] : pdus.get(rack.name) || [];
+    const parts = [...rack.shelves, ...own].map((one) => one.name);
+    const taps = [...new Set(parts.flatMap((part) => feeds.get(part) || []))];
+    return { rack, shelf, pdu: own[0] || null, taps, names: [rack.name, ...parts], priority: facility.priority(ALL, rack.name, ...parts) };
   }
+
+  // All racks so, once for what has come: rack -> its path, in the order of the inventory.
+  const made = { body: null, alarms: null, paths: new Map() };
+  facility.paths = function () {
+    const { body } = facility;
+    const { alarms } = TokenWatt.live.snapshot;
+    if (made.body === body && made.alarms === alarms) return made.paths;
+    const [feeds, pdus] = [new Map(), new Map()];
+    const add = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));
+    for (const feed of body.feeds) for (const part of feed.parts) add(feeds, part, feed);
+    for (const one of body.ac) if (one.kind === "rack_pdu") add(pdus, one.rack, one);
+    Object.assign(made, { body, alarms, paths: new Map(body.racks.map((rack) => [rack.name, path(rack, feeds, pdus)])) });
+    return made.paths;
+  };
   const severity = (shelf) => facility.priority(ALL, shelf.name) || 9;
-  facility.path = path;
   facility.rules = RULES;
 
   // In the order of the inventory while all fit; else the gravest, then those with the least headroom.
@@ -102,12 +115,14 @@
   }
 
   // --- one rack ---
-  // Each supply a square: filled while it works, hollow when it is off or silent, crossed when it failed or carries nothing.
+  // Each supply a square: filled while it works, hollow when it is off, silent or was never heard, crossed when it failed or
+  // carries nothing.
   function supplies(shelf, x, y) {
     const state = facility.columns.state;
-    const step = Math.min(14, 104 / Math.max(1, shelf.supplies.length));
+    const step = Math.min(14, 104 / Math.max(1, shelf.supplies.length, shelf.expected));
     const side = Math.max(2, step - 3);
-    return shelf.supplies.map((supply, i) => {
+    const unheard = Array.from({ length: Math.max(0, shelf.expected - shelf.supplies.length) }, () => ({ [state]: "silent" }));
+    return [...shelf.supplies, ...unheard].map((supply, i) => {
       const left = x + i * step;
       const gone = ["failed", "lost"].includes(supply[state]);
       return [
@@ -125,38 +140,38 @@
   ];
 
   function busColumns(bus, y, names) {
-    if (!bus) return text(446, y - 7, "bus not told", "unit");
-    const source = { set: "set", told: "set point", usual: "usual" }[bus.set_point_source];
+    if (!bus) return text(440, y - 7, facility.leftOut("bus", ...names) || "bus not told", "unit");
+    const meant = `${bus.set_point_source === "usual" ? "usual " : ""}${facility.volts(bus.set_point_volts)}`;
     const priority = facility.priority(RULES.bus, ...names);
     const unevenness = facility.priority(RULES.poles, ...names);
     const damp = facility.priority(RULES.insulation, ...names);
     const poles = known(bus.positive_volts) && known(bus.negative_volts) ? `${bus.positive_volts.toFixed(1)} / ${bus.negative_volts.toFixed(1).replace("-", "\u2212")} V` : "";
     const insulation = bus.ground_fault ? "earth fault" : known(bus.ohms_per_volt) ? write("insulation", bus.ohms_per_volt) : "";
     return [
-      text(446, y - 7, facility.volts(bus.volts), `value ${ink(priority)}`),
-      text(446, y + 18, known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${source} ${facility.volts(bus.set_point_volts)}` : source ? `${source} ${facility.volts(bus.set_point_volts)}` : "no set point", "unit"),
-      flag(priority, 540, y - 13, 0.7),
-      text(632, y - 7, poles, "small strong"),
-      text(632, y + 18, known(bus.imbalance_ratio) ? `uneven by ${facility.percent(bus.imbalance_ratio, 2)}` : "", unevenness ? `small ${ink(unevenness)}` : "unit"),
-      flag(unevenness, 742, y + 13, 0.7),
-      text(760, y - 7, known(bus.ripple_volts) ? write("ripple", bus.ripple_volts) : "", "small strong"),
-      text(760, y + 18, insulation, damp ? `small ${ink(damp)}` : "unit"),
-      flag(damp, 830, y + 13, 0.7),
+      text(440, y - 7, facility.volts(bus.volts), `value ${ink(priority)}`),
+      text(440, y + 18, known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${meant}` : known(bus.set_point_volts) ? `of ${meant}` : "no set point", "unit"),
+      flag(priority, 428, y, 0.66),
+      text(624, y - 7, poles, "small strong"),
+      text(624, y + 18, known(bus.imbalance_ratio) ? `uneven by ${facility.percent(bus.imbalance_ratio, 2)}` : "", unevenness ? `small ${ink(unevenness)}` : "unit"),
+      flag(unevenness, 613, y, 0.62),
+      text(756, y - 7, known(bus.ripple_volts) ? write("ripple", bus.ripple_volts) : "", "small strong"),
+      text(756, y + 18, insulation, damp ? `small ${ink(damp)}` : "unit"),
+      flag(damp, 747, y, 0.62),
     ];
   }
 
   // A rack without a shelf hangs on a rack PDU: what stands for the bus are its phases.
   function acColumns(pdu, y) {
-    if (!pdu) return text(446, y - 7, "no shelf, no rack PDU tells of it", "unit");
+    if (!pdu) return text(440, y - 7, "no shelf, no rack PDU tells of it", "unit");
     const priority = facility.priority(RULES.phases, pdu.name);
     const volts = pdu.phases.map((phase) => phase.volts).filter(known);
     const amperes = pdu.phases.map((phase) => phase.amperes).filter(known);
     return [
-      text(446, y - 7, volts.length ? `${Math.min(...volts).toFixed(1)} V` : TokenWatt.NONE, `value ${ink(priority)}`),
-      text(446, y + 18, pdu.lost.length ? `phase ${pdu.lost.join(", ")} lost` : `lowest of ${facility.plural(volts.length, "phase")}`, pdu.lost.length ? `small ${ink(priority)}` : "unit"),
-      flag(priority, 540, y - 13, 0.7),
-      text(632, y - 7, amperes.length ? `${Math.max(...amperes).toFixed(1)} A` : "", "small strong"),
-      text(632, y + 18, known(pdu.imbalance_ratio) ? `uneven by ${facility.percent(pdu.imbalance_ratio, 1)}` : amperes.length ? "highest phase" : "", "unit"),
+      text(440, y - 7, volts.length ? `${Math.min(...volts).toFixed(1)} V` : TokenWatt.NONE, `value ${ink(priority)}`),
+      text(440, y + 18, pdu.lost.length ? `phase ${pdu.lost.join(", ")} lost` : `lowest of ${facility.plural(volts.length, "phase")}`, pdu.lost.length ? `small ${ink(priority)}` : "unit"),
+      flag(priority, 428, y, 0.66),
+      text(624, y - 7, amperes.length ? `${Math.max(...amperes).toFixed(1)} A` : "", "small strong"),
+      text(624, y + 18, known(pdu.imbalance_ratio) ? `uneven by ${facility.percent(pdu.imbalance_ratio, 1)}` : amperes.length ? "highest phase" : "", "unit"),
     ];
   }
 
@@ -164,28 +179,28 @@
     if (!shelf) return text(318, y - 7, pdu ? pdu.name : "", "small");
     const priority = facility.priority(RULES.supplies, ...names);
     const seen = rack.shelves.reduce((sum, one) => sum + one.expected, 0);
-    const needs = known(rack.needed) ? `${rack.needed} needed` : "";
+    const needs = known(rack.needed) ? `needs ${rack.needed}` : "";
     return [
-      rectifier(268, y, shelf.bus?.kind || ""),
+      rectifier(268, y, (shelf.bus?.kind || "").replace("+/-", "±")),
       rack.shelves.length === 1 ? supplies(shelf, 318, y - 19) : text(318, y - 8, facility.plural(rack.shelves.length, "shelf", "shelves"), "small"),
-      text(318, y + 18, [`${rack.running} of ${seen} work`, needs].filter(Boolean).join(", "), priority ? `small ${ink(priority)}` : "unit"),
-      flag(priority, 432, y - 13, 0.7),
+      text(318, y + 18, [`${rack.running} of ${seen}`, needs].filter(Boolean).join(", "), priority ? `small ${ink(priority)}` : "unit"),
+      flag(priority, 312, y, 0.66),
     ];
   }
 
-  function load(path, y) {
-    const { rack, pdu, names } = path;
+  function load({ rack, pdu, names }, y) {
     const priority = facility.priority(RULES.headroom, ...names);
     const ratio = rack.headroom_ratio ?? (known(pdu?.load_ratio) ? 1 - pdu.load_ratio : null);
-    const output = known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : "";
+    const output = known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : facility.leftOut("power", ...names);
     const limit = facility.limit("bus_headroom_low");
+    const part = known(rack.watts) && rack.coverage < 1; // what is not seen may draw as well
     return [
-      value(848, y - 7, "power", rack.watts),
-      text(848, y + 18, output, "unit"),
-      text(948, y - 7, facility.percent(ratio), `value ${ink(priority)}`),
-      bar(998, y - 15, 70, ratio, limit, priority),
-      text(948, y + 18, known(rack.stranded_watts) ? `${write("power", rack.stranded_watts)} stranded` : pdu ? "of the phase rating" : "", "unit"),
-      flag(priority, 1074, y - 12, 0.7),
+      value(880, y - 7, "power", rack.watts, part ? "part" : ""),
+      text(880, y + 18, part ? `${TokenWatt.coverage(rack.coverage)} covered` : output, "unit"),
+      text(980, y - 7, facility.percent(ratio), `value ${ink(priority)}`),
+      bar(1030, y - 14, 46, ratio, limit, priority),
+      text(980, y + 18, known(rack.stranded_watts) ? `${write("power", rack.stranded_watts)} stranded` : known(ratio) ? "of its rating" : "", "unit"),
+      flag(priority, 968, y, 0.66),
     ];
   }
 
@@ -199,7 +214,7 @@
       { class: silent ? "silent" : "" },
       single ? taps.map((feed) => svg("circle", { class: `tap ${feed.lost ? "dead" : ""}`, cx: BARS[facility.body.feeds.indexOf(feed)], cy: y, r: 3.5 })) : text(208, y - 7, taps.map((feed) => feed.name).join(" + "), "unit"),
       taps.length ? svg("path", { class: `wire ${dead ? "dead" : ""}`, d: `M${single ? Math.min(...taps.map((feed) => BARS[facility.body.feeds.indexOf(feed)])) : 208} ${y}H268` }) : null,
-      svg("path", { class: `wire ${shelf ? "dc" : ""} ${dead ? "dead" : ""}`, d: `M${shelf ? 302 : 268} ${y}H1090` }),
+      svg("path", { class: `wire ${shelf ? "dc" : ""} ${dead ? "dead" : ""}`, d: `M${shelf ? 302 : 268} ${y}H1096` }),
       source(path, rack, y),
       shelf ? busColumns(shelf.bus, y, shelf ? [shelf.name] : []) : acColumns(path.pdu, y),
       load(path, y),
@@ -207,33 +222,34 @@
     );
   }
 
-  function door({ rack, priority }, y) {
-    const seen = rack.shelves.length || known(rack.watts);
+  function door({ rack, pdu, priority }, y) {
+    const age = rack.age ?? pdu?.age;
     return svg("g", { class: "door", role: "button", tabindex: "0", "data-rack": rack.name, "aria-label": `Supplies and readings of rack ${rack.name}${priority ? `, ${TokenWatt.priorityName(priority)}` : ""}` },
-      box(1090, y - 24, 80, 48, priority ? `abnormal p${priority}` : ""),
-      text(1130, y - 2, rack.name, "heading", "middle"),
-      svg("text", { x: 1130, y: y + 15, class: "unit", "text-anchor": "middle", ...(known(rack.age) ? { "data-since": facility.body.time - rack.age } : {}) }, known(rack.age) ? "" : seen ? "" : "no data"),
-      flag(priority, 1170, y - 24, 0.9),
+      box(1096, y - 23, 76, 46, priority ? `abnormal p${priority}` : ""),
+      text(1134, y - 2, rack.name, "heading", "middle"),
+      svg("text", { x: 1134, y: y + 15, class: "unit", "text-anchor": "middle", ...(known(age) ? { "data-since": facility.body.time - age } : {}) }, known(age) ? "" : "no data"),
+      flag(priority, 1172, y - 23, 0.9),
     );
   }
 
-  const HEADS = [["Feeds", 16], ["Supplies", 318], ["Bus, against set point", 446], ["Poles", 632], ["Ripple, insulation", 740], ["Draws", 872], ["Headroom", 948], ["Rack", 1130, "middle"]];
-  const heads = () => HEADS.map(([name, x, anchor]) => text(x, 18, name, "label", anchor));
+  const HEADS = [["Feeds", 16], ["Supplies", 318], ["Bus, against set point", 440], ["Poles", 624], ["Ripple, insulation", 756], ["Draws", 880], ["Headroom", 980], ["Rack", 1134, "middle"]];
+  const heads = () => HEADS.map(([name, x, anchor]) => text(x, 14, name, "label", anchor));
 
   function diagram(node, body) {
-    const scale = node.clientWidth / WIDTH;
-    const room = node.clientHeight / scale;
-    const all = body.racks.map((rack) => path(rack, body));
-    const fits = Math.max(LEAST_ROWS, Math.floor((room - HEAD - 8) / PITCH));
-    const shown = chosen(all, all.length > fits ? Math.max(LEAST_ROWS, Math.floor((room - HEAD - 30) / PITCH)) : fits);
+    const { width, height: high } = TokenWatt.room(node);
+    const scale = width / WIDTH;
+    const room = high / scale;
+    const all = [...facility.paths().values()];
+    const fits = Math.max(LEAST_ROWS, Math.floor((room - HEAD + 6) / PITCH));
+    const shown = chosen(all, all.length > fits ? Math.max(LEAST_ROWS, Math.floor((room - HEAD - 26) / PITCH)) : fits);
     const left = all.length - shown.length;
-    const pitch = left ? PITCH : Math.min(86, Math.max(PITCH, (room - HEAD - 8) / shown.length));
-    const first = HEAD + 24;
+    const pitch = left ? PITCH : Math.min(86, Math.max(PITCH, (room - HEAD - 14) / shown.length));
+    const first = HEAD + 22;
     const last = first + (shown.length - 1) * pitch;
-    const height = Math.max(last + 34 + (left ? 22 : 0), HEAD + Math.min(body.feeds.length, 2) * FEED_HEIGHT + 72);
+    const height = Math.max(last + 33 + (left ? 22 : 0), HEAD + Math.min(body.feeds.length, 2) * FEED_HEIGHT + 72);
     const single = body.failovers.length < 2 && body.feeds.length <= BARS.length;
     const picture = svg("svg", { class: "mimic path", viewBox: `0 0 ${WIDTH} ${height}`, width: WIDTH * scale, height: height * scale, role: "group", "aria-label": `Power path: ${body.feeds.map(said).join("; ")}` });
-    picture.append(...[heads(), single ? bars(body, first, last) : [], shown.map((one, i) => line(one, first + i * pitch, single)), feeds(body, Math.max(room, height)), left ? text(318, last + 50, `+ ${facility.plural(left, "rack")} in the table below; here the gravest and those with the least headroom`, "label") : null].flat(Infinity).filter(Boolean));
+    picture.append(...[heads(), single ? bars(body, first, last) : [], shown.map((one, i) => line(one, first + i * pitch, single)), feeds(body, Math.max(room, height)), left ? text(318, last + 48, `+ ${facility.plural(left, "rack")} in the table below; here the gravest and those with the least headroom`, "label") : null].flat(Infinity).filter(Boolean));
     return picture;
   }
   const said = (feed) => `${feed.name} ${feed.lost ? "lost" : write("power", feed.watts)}${known(feed.rated_watts) ? ` of ${write("power", feed.rated_watts)}` : ""}`;
@@ -242,7 +258,7 @@
   const MOST_LISTED = 12;
   function listed(body) {
     const { fact } = facility;
-    const all = body.racks.map((rack) => path(rack, body));
+    const all = [...facility.paths().values()];
     const shown = chosen(all, MOST_LISTED);
     return [
       body.feeds.length ? el("section", { class: "listed" }, el("h3", {}, "Feeds"), el("dl", { class: "facts" },

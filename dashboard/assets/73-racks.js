@@ -3,7 +3,7 @@
   "use strict";
   const TokenWatt = window.TokenWatt;
   const { el, facility } = TokenWatt;
-  const { column, number, priority, reach } = TokenWatt.grid;
+  const { column, number, chip, reach } = TokenWatt.grid;
   const { rules, known } = facility;
   const SHOWN_RATIO = 0.05; // fluid properties and sensors alone explain less
   const SOURCES = { power_shelf: "shelf", rack_pdu: "rack PDU", rack: "building" };
@@ -24,37 +24,37 @@
   // Racks are judged by the rules of their columns, as their alarms are.
   const judge = (...names) => ({ path }) => facility.priority(names, ...path.names);
   const balance = {
-    ...number("balance", "Heat balance %", 132, "share", 0.01),
+    ...number("balance", "Balance %", 98, "share", 0.01),
     headerTooltip: "|heat into liquid and air − power drawn| / power drawn; shown from 5 %, an alarm from 10 %",
     cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", data.heat.priority ? `is-p${data.heat.priority}` : data.heat.notable ? "strong" : "none"],
   };
   const COLUMNS = [
-    priority(),
-    column("name", "Rack", 92, { pinned: "left", cellClass: "strong", comparator: (a, b) => a.localeCompare(b, "en", { numeric: true }) }),
-    column("feeds", "Feeds", 124),
-    column("source", "Measured at", 114),
-    number("watts", "Draws kW", 98, "kilowatts", 1e3),
-    number("output_watts", "Gives kW", 96, "kilowatts", 1e3),
-    number("usable_watts", "Usable kW", 106, "kilowatts", 1e3),
-    number("p99_watts", "p99 kW", 86, "kilowatts", 1e3),
-    number("headroom_ratio", "Headroom %", 116, "percent", 0.01, judge(...rules.headroom)),
-    number("stranded_watts", "Stranded kW", 118, "kilowatts", 1e3),
-    column("supplies", "Supplies", 134, { type: "rightAligned", headerTooltip: "work / expected, needed for the load", cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", facility.priority(rules.supplies, ...data.path.names) ? `is-p${facility.priority(rules.supplies, ...data.path.names)}` : ""] }),
-    number("volts", "Bus V", 84, "volts", 1, judge(...rules.bus)),
-    number("deviation", "Off set point %", 130, "percent", 0.01, judge(...rules.bus)),
-    number("imbalance", "Uneven %", 96, "share", 0.01, judge(...rules.poles)),
-    number("insulation", "Insulation kΩ/V", 132, "kiloohms", 1e3, judge(...rules.insulation)),
-    number("efficiency", "Efficiency %", 112, "percent", 0.01, judge("rectifier_efficiency_low")),
-    number("liquid", "Liquid kW", 98, "kilowatts", 1e3),
-    number("share", "Liquid %", 88, "percent", 0.01),
+    column("priority", "", 52, chip),
+    column("name", "Rack", 80, { pinned: "left", cellClass: "strong", comparator: (a, b) => a.localeCompare(b, "en", { numeric: true }) }),
+    column("feeds", "Feeds", 144),
+    column("source", "Measured at", 104),
+    number("watts", "Draws kW", 92, "kilowatts", 1e3),
+    number("output_watts", "Gives kW", 90, "kilowatts", 1e3),
+    number("usable_watts", "Usable kW", 98, "kilowatts", 1e3),
+    number("p99_watts", "p99 kW", 78, "kilowatts", 1e3),
+    number("headroom_ratio", "Headroom %", 108, "percent", 0.01, judge(...rules.headroom)),
+    number("stranded_watts", "Stranded kW", 112, "kilowatts", 1e3),
+    column("supplies", "Supplies", 104, { type: "rightAligned", headerTooltip: "work / expected, needed for the load", cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", facility.priority(rules.supplies, ...data.path.names) ? `is-p${facility.priority(rules.supplies, ...data.path.names)}` : ""] }),
+    number("volts", "Bus V", 76, "volts", 1, judge(...rules.bus)),
+    number("deviation", "Bus off %", 88, "percent", 0.01, judge(...rules.bus)),
+    number("imbalance", "Uneven %", 90, "share", 0.01, judge(...rules.poles)),
+    number("insulation", "kΩ/V", 76, "kiloohms", 1e3, judge(...rules.insulation)),
+    number("efficiency", "Efficiency %", 104, "percent", 0.01, judge("rectifier_efficiency_low")),
+    number("liquid", "Liquid kW", 92, "kilowatts", 1e3),
+    number("share", "Liquid %", 84, "percent", 0.01),
     balance,
-    number("age", "Age s", 76, "count", 1),
+    number("age", "Age s", 68, "count", 1),
   ];
 
   const later = (age) => (known(age) ? age + Math.max(0, TokenWatt.now() - facility.body.time) : null);
 
-  function row(rack, body) {
-    const path = facility.path(rack, body);
+  function row(path) {
+    const { rack } = path;
     const bus = path.shelf?.bus;
     const heat = facility.heat(rack);
     const expected = rack.shelves.reduce((sum, shelf) => sum + shelf.expected, 0);
@@ -98,7 +98,7 @@
     const { body } = facility;
     if (!held.api || !body || held.api.isDestroyed() || (held.body === body && held.alarms === live.snapshot.alarms)) return;
     Object.assign(held, { body, alarms: live.snapshot.alarms });
-    held.api.setGridOption("rowData", body.racks.map((rack) => row(rack, body)));
+    held.api.setGridOption("rowData", [...facility.paths().values()].map(row));
     tellCount(body);
   };
 })();

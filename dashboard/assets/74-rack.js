@@ -32,7 +32,7 @@
     const bus = shelf?.bus;
     const expected = rack.shelves.reduce((sum, one) => sum + one.expected, 0);
     return [
-      fact("Draws", write("power", rack.watts), 0, known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : ""),
+      fact("Draws", write("power", rack.watts), 0, rack.coverage < 1 ? `${TokenWatt.coverage(rack.coverage)} covered` : known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : ""),
       expected ? fact("Supplies", `${rack.running} of ${expected} work`, facility.priority(rules.supplies, ...names), known(rack.needed) ? `${rack.needed} needed` : "") : null,
       fact("Headroom", facility.percent(rack.headroom_ratio), facility.priority(rules.headroom, ...names), known(rack.usable_watts) ? `of ${write("power", rack.usable_watts)}` : ""),
       bus ? fact("Bus", facility.volts(bus.volts), facility.priority(rules.bus, ...names), known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${facility.volts(bus.set_point_volts)}` : "no set point") : null,
@@ -99,7 +99,7 @@
   function doubts(path, body) {
     const own = body.checks.filter((check) => path.names.includes(check.device) || check.rack === path.rack.name);
     if (!own.length) return null;
-    return section("Readings left out", "", el("ul", { class: "notes" }, own.map((check) => facility.checkLine(check))));
+    return section("Readings left out", "", el("ul", { class: "notes" }, facility.checkLines(own)));
   }
 
   function furnish(node) {
@@ -115,7 +115,7 @@
 
   function heading(path, name) {
     if (!path) return [el("h2", {}, name), el("p", {}, "The inventory names no such rack.")];
-    const alarm = TokenWatt.sortAlarms(TokenWatt.live.snapshot.alarms).find((one) => path.names.includes(one.object));
+    const alarm = facility.alarm(null, ...path.names);
     const said = alarm ? alarm.title : path.taps.length ? `on ${path.taps.map((feed) => feed.name).join(" and ")}` : "";
     return [alarm ? TokenWatt.chip(alarm.priority, alarm.ack ? "open" : "") : null, el("h2", {}, `Rack ${name}`, el("small", {}, path.rack.row ? `row ${path.rack.row}` : "")), el("p", { class: alarm ? `is-p${alarm.priority}` : null }, said)];
   }
@@ -124,7 +124,7 @@
     if (!path) return [];
     return [
       el("dl", { class: "facts" }, facility.rackFacts(path)),
-      path.rack.shelves.map((shelf) => section(shelf.name, [shelf.bus?.kind, known(shelf.load_ratio) ? `${facility.percent(shelf.load_ratio)} loaded` : "", shelf.answers ? "" : "does not answer"].filter(Boolean).join(" · "), busFacts(shelf), supplies(shelf))),
+      path.rack.shelves.map((shelf) => section(shelf.name, [(shelf.bus?.kind || "").replace("+/-", "±"), known(shelf.load_ratio) ? `${facility.percent(shelf.load_ratio)} loaded` : "", shelf.answers ? "" : "does not answer"].filter(Boolean).join(" · "), busFacts(shelf), supplies(shelf))),
       path.pdu ? phases(path.pdu) : null,
       doubts(path, body),
     ];
@@ -139,8 +139,7 @@
     document.documentElement.dataset.drawer = String(Boolean(name));
     if (open && !name) restore();
     if (!name || !facility.body) return;
-    const rack = facility.racks.get(name);
-    const path = rack ? facility.path(rack, facility.body) : null;
+    const path = facility.paths().get(name);
     TokenWatt.redraw(node.querySelector(".title"), heading(path, name));
     facility.drawing(node.querySelector(".pane"), live, (body) => content(path, body), name);
   };

@@ -5,7 +5,7 @@
   const { el, write, facility } = TokenWatt;
   const { known, inked } = facility;
   const MOST = 6;
-  const MOST_ROWS = 100;
+  const MOST_ROWS = 40;
 
   // --- leaks ---
   const LEAK = { critical: ["leak", 1], warning: ["warning", 3], sensor_fault: ["detector fault", 3], silent: ["silent", 3] };
@@ -40,19 +40,31 @@
     heat: "reported and computed heat differ",
     stuck: "repeats itself",
   };
-  facility.checkLine = function (check) {
-    const priority = facility.priority(["value_implausible"], check.device, check.rack) || 3;
-    return el("li", {},
-      TokenWatt.chip(priority),
-      el("span", {}, el("b", {}, `${check.device}: ${RULES[check.rule] || check.rule}`), el("small", {}, check.text || check.subject), el("small", {}, `${check.subject} · failed ${facility.plural(check.failures, "time")}`)),
-      facility.since(check.age, { class: "when", title: "since it failed last" }));
+  // One line per device and rule: a wrong unit fails in all of a shelf's supplies at once.
+  facility.checkLines = function (checks) {
+    const groups = new Map();
+    for (const check of checks) {
+      const key = `${check.device} ${check.rule}`;
+      groups.set(key, [...(groups.get(key) || []), check]);
+    }
+    return [...groups.values()].map(checkLine);
   };
+  function checkLine(group) {
+    const [first] = group;
+    const alarm = facility.alarm(["value_implausible"], first.device, first.rack);
+    const most = Math.max(...group.map((check) => check.failures));
+    const subjects = `${first.subject}${group.length > 1 ? ` and ${group.length - 1} more` : ""}`;
+    return el("li", {},
+      TokenWatt.chip(alarm?.priority || 3, alarm?.ack ? "open" : ""),
+      el("span", {}, el("b", {}, `${first.device}: ${RULES[first.rule] || first.rule}`), el("small", {}, first.text), el("small", {}, `${subjects} · failed ${facility.plural(most, "time")}`)),
+      alarm ? el("span", { class: "when", "data-since": alarm.since, title: "since it is told" }) : facility.since(first.age, { class: "when", title: "since it failed last" }));
+  }
 
   const quiet = (one) => el("li", {}, TokenWatt.chip(3), el("span", {}, el("b", {}, `${one.device}: ${one.parts.slice(0, 3).join(", ")}${one.parts.length > 3 ? ` + ${one.parts.length - 3}` : ""} silent`), el("small", {}, one.why)), el("span", {}));
 
   TokenWatt.widgets.doubts = function (node, spec, live) {
     facility.drawing(node, live, ({ checks, silent }) => {
-      const all = [...[...checks].sort((a, b) => a.age - b.age).map(facility.checkLine), ...silent.map(quiet)];
+      const all = [...facility.checkLines([...checks].sort((a, b) => a.age - b.age)), ...silent.map(quiet)];
       if (!all.length) return el("p", { class: "empty" }, "None: the readings of each device agree with each other.");
       return el("ul", { class: "notes" }, all);
     });

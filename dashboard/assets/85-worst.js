@@ -5,43 +5,12 @@
   const { el, fabric } = TokenWatt;
   const NONE = TokenWatt.NONE;
   const SOURCE = { measured: "m", estimated: "e", bound: "b" };
-  const grid = { node: null, api: null, body: null };
+  const held = { node: null, api: null, body: null };
 
-  // A unit stands in the heading, once; the cells hold numbers of it. `metric` colours a cell that is beyond its limit.
-  const column = (field, headerName, width, more) => ({ field, headerName, width, ...more });
-  const number = (field, headerName, width, form, factor, metric) =>
-    column(field, headerName, width, {
-      type: "rightAligned",
-      filter: "agNumberColumnFilter",
-      valueGetter: ({ data }) => (data[field] === null || data[field] === undefined ? null : data[field] / factor),
-      valueFormatter: ({ value }) => (value === null || value === undefined ? NONE : TokenWatt.format(form, value * factor).text),
-      headerTooltip: headerName,
-      cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", data[field] === null ? "none" : "", metric && data.judged[metric] ? `is-p${data.judged[metric]}` : ""],
-      comparator: absentLast,
-      sortingOrder: ["desc", "asc", null],
-    });
+  // `metric` colours a cell that is beyond its limit.
+  const { column, chip, reach } = TokenWatt.grid;
+  const number = (field, name, width, form, factor, metric) => TokenWatt.grid.number(field, name, width, form, factor, metric && ((data) => data.judged[metric]));
 
-  // What is not known is below everything, whichever way round.
-  function absentLast(a, b, nodeA, nodeB, descending) {
-    if (a === b) return 0;
-    if (a === null || b === null) return (a === null ? 1 : -1) * (descending ? -1 : 1);
-    return a - b;
-  }
-
-  // A chip is a drawing, so it is a component; the grid keeps it and tells it when its row has changed.
-  class Chip {
-    init(params) {
-      this.gui = el("span", { class: "chip-cell" });
-      this.refresh(params);
-    }
-    getGui() {
-      return this.gui;
-    }
-    refresh({ data }) {
-      TokenWatt.refill(this.gui, String(data.priority), () => (data.priority ? TokenWatt.chip(data.priority) : el("span", { class: "calm" }, "\u2009")));
-      return true;
-    }
-  }
   class Pause {
     init(params) {
       this.gui = el("span", {});
@@ -63,7 +32,7 @@
 
   const neighbour = ({ data }) => [data.neighbor, data.neighbor_interface].filter(Boolean).join(" ");
   const COLUMNS = [
-    column("priority", "", 56, { cellRenderer: Chip, comparator: (a, b) => (a || 9) - (b || 9), headerTooltip: "Priority", pinned: "left", resizable: false, filter: "agNumberColumnFilter", suppressHeaderMenuButton: true }),
+    column("priority", "", 52, chip),
     column("switch", "Switch", 104, { pinned: "left", cellClass: "strong" }),
     column("interface", "Port", 128, { pinned: "left", cellClass: "strong", comparator: (a, b) => a.localeCompare(b, "en", { numeric: true }), tooltipValueGetter: ({ data }) => data.alias }),
     column("neighbor", "Neighbour", 168, { valueGetter: neighbour }),
@@ -90,41 +59,11 @@
     }));
   }
 
-  // Pinned columns would leave a phone no room for the others.
-  function columns() {
-    return innerWidth < 800 ? COLUMNS.map((one) => ({ ...one, pinned: null })) : COLUMNS;
-  }
-
-  const openRow = ({ data }) => data && fabric.open(data.switch, data.interface);
-
-  function settle(api) {
-    api.updateGridOptions({
-      defaultColDef: { sortable: true, resizable: true, filter: "agTextColumnFilter", suppressMovable: true, minWidth: 48 },
-      columnDefs: columns(),
-      overlayNoRowsTemplate: "",
-      rowHeight: 36,
-      headerHeight: 36,
-    });
-    api.addEventListener("rowClicked", openRow);
-    api.addEventListener("cellKeyDown", (event) => event.event.key === "Enter" && openRow(event));
-    api.addEventListener("filterChanged", tellCount);
-  }
-
-  // The page may have been left and opened again: then it is another grid.
-  async function reach(id) {
-    const node = document.getElementById(id);
-    if (!node || grid.node === node) return;
-    Object.assign(grid, { node, api: null, body: null });
-    const api = await window.dash_ag_grid.getApiAsync(id);
-    if (grid.node !== node) return;
-    settle(api);
-    grid.api = api;
-    TokenWatt.paint();
-  }
+  const openRow = ({ switch: name, interface: port }) => fabric.open(name, port);
 
   function tellCount() {
     const aside = document.querySelector(".worst .aside");
-    const { body, api } = grid;
+    const { body, api } = held;
     if (!aside || !body || !api) return;
     const shown = api.getDisplayedRowCount();
     const all = body.worst.length;
@@ -134,21 +73,21 @@
   function toolbar(node) {
     const search = el("input", { type: "search", placeholder: "Filter ports", "aria-label": "Filter ports", autocomplete: "off", spellcheck: "false" });
     const only = el("input", { type: "checkbox" });
-    search.addEventListener("input", () => grid.api?.setGridOption("quickFilterText", search.value));
+    search.addEventListener("input", () => held.api?.setGridOption("quickFilterText", search.value));
     only.addEventListener("change", async () => {
-      await grid.api?.setColumnFilterModel("priority", only.checked ? { type: "notBlank" } : null);
-      grid.api?.onFilterChanged();
+      await held.api?.setColumnFilterModel("priority", only.checked ? { type: "notBlank" } : null);
+      held.api?.onFilterChanged();
     });
     node.append(search, el("label", {}, only, "Abnormal only"), el("span", { class: "key" }, "Pause: ", el("b", {}, "m"), " measured, ", el("b", {}, "e"), " estimated, ", el("b", {}, "b"), " upper bound"));
   }
 
   TokenWatt.widgets.worst = function (node, spec) {
     if (!node.firstChild) toolbar(node);
-    reach(spec.table);
-    if (!grid.api || !fabric.body || grid.api.isDestroyed()) return;
-    if (grid.body !== fabric.body) {
-      grid.body = fabric.body;
-      grid.api.setGridOption("rowData", rows(fabric.body));
+    reach(spec.table, held, COLUMNS, openRow, tellCount);
+    if (!held.api || !fabric.body || held.api.isDestroyed()) return;
+    if (held.body !== fabric.body) {
+      held.body = fabric.body;
+      held.api.setGridOption("rowData", rows(fabric.body));
       tellCount();
     }
   };

@@ -1,9 +1,8 @@
 """Fabric: every port of every switch, the ports that cost GPUs their time, and how well each switch can be seen."""
 
 from dash import html
-from dash_ag_grid import AgGrid
 
-from dashboard.components import Component, card, header, widget
+from dashboard.components import Component, card, header, table, widget
 from dashboard.figures import Chart, Line
 
 #: The script reaches the table by this name: dash_ag_grid.getApiAsync
@@ -25,16 +24,6 @@ PORT_CHARTS = (
     Chart("Pause", "share", [Line("pause_ratio")], from_zero=True),
     Chart("Discards", "packets", [Line("discards_per_second")], from_zero=True),
 )
-#: What the script cannot change later: identity of rows, height of lines, no movement.
-TABLE_OPTIONS = {
-    "animateRows": False,
-    "suppressColumnMoveAnimation": True,
-    "suppressDragLeaveHidesColumns": True,
-    "enableCellTextSelection": True,
-    "ensureDomOrder": True,
-    "loading": False,
-    "tooltipShowDelay": 300,
-}
 
 
 def layout(**_: str) -> Component:
@@ -52,7 +41,7 @@ def layout(**_: str) -> Component:
                     _ports(),
                     card(
                         "Worst ports",
-                        [widget("worst", {"table": TABLE}, look="toolbar"), _table()],
+                        [widget("worst", {"table": TABLE}, look="toolbar"), table(TABLE)],
                         area="span-12 worst",
                         aside=True,
                     ),
@@ -68,17 +57,3 @@ def layout(**_: str) -> Component:
 def _ports() -> Component:
     heading = html.H2([html.Span("Ports by switch"), html.Small(), html.Div(className="legend")])
     return html.Section([heading, widget("metrics", look="metrics"), widget("ports")], className="card span-12 ports")
-
-
-def _table() -> Component:
-    return html.Div(
-        AgGrid(
-            id=TABLE,
-            columnDefs=[],
-            getRowId="params.data.id",
-            dashGridOptions=TABLE_OPTIONS,
-            className="ag-tokens",
-            style={"height": "100%", "width": "100%"},
-        ),
-        className="table-room",
-    )
