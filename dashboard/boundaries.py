@@ -156,8 +156,11 @@ def _metered(tables: Tables) -> Bools:
 _DOUBT_RATIO, _DOUBT_WATTS = 0.9, 200.0
 
 
-def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str], ...]]:
-    """Return which power series cannot be right, and (rack, why) of each: racks that read less than their GPUs."""
+def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str, str], ...]]:
+    """Return which power series cannot be right, as racks that read less than their GPUs, and what they are.
+
+    Each of those is (rack, why, kind of source).
+    """
     none = np.zeros(tables.power.count, dtype=bool)
     window = rack_window(tables)
     if window is None:
@@ -171,10 +174,10 @@ def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str], ...]]:
         np.add.at(table, at, part)
     np.add.at(seen, at, 1.0)
     whole = covered >= OK_COVERAGE * np.maximum(places.expected, np.maximum(seen, 1.0)) * seconds
-    boards = _board_watts(tables, window)
-    wrong = whole & (joules / seconds < _DOUBT_RATIO * boards[:, None]) & (boards[:, None] > _DOUBT_WATTS)
+    boards, watts = _board_watts(tables, window), joules / seconds
+    wrong = whole & (watts < _DOUBT_RATIO * boards[:, None]) & (boards[:, None] > _DOUBT_WATTS)
     told = tuple(
-        (tables.site.racks[r].name, f"{joules[r, s] / seconds:.0f} W, its GPUs alone draw {boards[r]:.0f} W")
+        (tables.site.racks[r].name, f"{watts[r, s]:.0f} W, its GPUs alone draw {boards[r]:.0f} W", RACK_SOURCES[s])
         for r, s in zip(*np.nonzero(wrong), strict=True)
     )
     found: Bools = metered & wrong[np.maximum(places.rack, 0), np.maximum(places.source, 0)]

@@ -183,6 +183,8 @@ class Gear(_Strict):
 
     #: supplies that may fail: n+1, n+2, ..., or n+n where each of two feeds carries all
     redundancy: Annotated[str, Field(pattern=r"^n\+([0-9]|n)$")] = "n+1"
+    #: feeds that carry nothing while no other is lost
+    reserve_feeds: tuple[str, ...] = ()
     #: share of the usable power that is held in reserve
     reserve_ratio: Share = 0.05
     #: device -> voltage that its bus is set to
@@ -194,6 +196,8 @@ class Gear(_Strict):
     #: coolant supply above facility supply at rated load, K: of all units, and by unit
     approach_celsius: Positive = 5.0
     approaches: Mapping[str, Positive] = Field(default_factory=dict)
+    #: unit -> pumps that stand by for the others, in turns
+    standby_pumps: Mapping[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     #: unit -> its clean filter
     filters: Mapping[str, Filter] = Field(default_factory=dict)
     #: share of a rack's power that its coolant takes; the heat balance of a rack needs it

@@ -290,7 +290,10 @@ class Live:
         began, cpu = time.monotonic(), time.thread_time()
         ahead = self._last.memory.observation.clocks_ahead if self._last else {}
         refused = [collector for collector, seconds in ahead.items() if seconds > CLOCK_REFUSED_SECONDS]
-        view = plant_view.update(self._store, site, self.settings, self._plant, now, real=self._real, refused=refused)
+        doubted = {(doubt.rack, doubt.source) for doubt in self._last.doubts} if self._last else set()
+        view = plant_view.update(
+            self._store, site, self.settings, self._plant, now, real=self._real, refused=refused, doubted=doubted
+        )
         with self._plant_lock:
             self._plant, self._plant_ready = view, None
         self._plant_cost = time.monotonic() - began

@@ -73,6 +73,8 @@ class Snapshot:
     #: where the numbers come from
     sources: Mapping[str, Any]
     fabric: FabricNow
+    #: sources of rack power that count nowhere
+    doubts: Sequence[Doubt]
     memory: Memory
 
 
@@ -123,6 +125,7 @@ def build(
         devices=seen.devices,
         sources=provenance.to_plain(told, settings.energy.prefer, seen.clocks_ahead),
         fabric=fabric,
+        doubts=doubts,
         memory=Memory(seen, tables.places, fleet.verdicts, timers, told),
     )
 
@@ -184,7 +187,7 @@ def _tables(
 def _trusted(tables: Tables) -> tuple[Tables, Sequence[Doubt]]:
     """Return the tables without sources of rack power that cannot be right, and what they are."""
     doubted, told = doubtful(tables)
-    return (replace(tables, doubted=doubted) if told else tables), [Doubt(rack, why) for rack, why in told]
+    return (replace(tables, doubted=doubted) if told else tables), [Doubt(*one) for one in told]
 
 
 def _doubted(numbers: dict[str, Number], doubts: Sequence[Doubt]) -> dict[str, Number]:
@@ -251,7 +254,7 @@ def _numbers(
         "it_headroom_watts": headroom_number(watts["it_watts"], limit),
         "pue": pue_number(tables, bounds),
         "coolant_heat_watts": heat_number(tables, len(cdus)),
-        "liquid_heat_ratio": liquid_ratio_number(tables, len(cdus)),
+        "liquid_heat_ratio": liquid_ratio_number(tables),
         "feed_headroom_watts": feed_headroom_number(tables),
         "bus_headroom_ratio": bus_headroom_number(plant),
     }

@@ -15,6 +15,8 @@ from typing import Any
 GRACE_SECONDS = 30.0
 #: object of the findings that speak of the whole site
 _SITE = "site"
+#: findings about idle GPUs, which the simulated site has without any fault
+_IDLE = "idle_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class Watch:
     """The findings of a dashboard while faults come and go."""
 
     def __init__(self, snapshot: Mapping[str, Any]) -> None:
-        self._before = self._active = _alarms(snapshot)
+        self._active = _alarms(snapshot)
+        # Idle GPUs are the site's own; whatever else stands before any fault belongs to none.
+        self._before = {alarm for alarm in self._active if alarm[0].startswith(_IDLE)}
         self._faults: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._seen: dict[tuple[str, str], tuple[float, str]] = {}
-        self._strangers: set[tuple[str, str]] = set()
+        self._strangers: set[tuple[str, str]] = set(self._active - self._before)
 
     def look(self, snapshot: Mapping[str, Any], faults: Iterable[Mapping[str, Any]]) -> None:
         """Take in the findings of a snapshot and the faults that are present or to come."""
@@ -98,7 +102,7 @@ class Watch:
 
     @property
     def strangers(self) -> tuple[str, ...]:
-        """Return the findings that belong to no fault and were not there before."""
+        """Return the findings that belong to no fault, those that stood before any among them."""
         return tuple(" on ".join(alarm) for alarm in sorted(self._strangers))
 
 

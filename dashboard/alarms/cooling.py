@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator, Set
 
+from dashboard.alarms.duty import Duty, duties
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level, outside
 from dashboard.alarms.words import impact, percent, rack_place
 from dashboard.facility_settings import Band
 from dashboard.plant.coolant import PumpNow, UnitNow
+
+#: a valve that is open so far gives all it can
+_OPEN_VALVE = 0.9
 
 
 def find(scene: Scene, starved: Set[str]) -> Iterator[Finding]:
@@ -17,8 +21,11 @@ def find(scene: Scene, starved: Set[str]) -> Iterator[Finding]:
         yield from _upkeep(scene, unit)
         if unit.name not in starved:
             yield from _heat(scene, unit)
+    rated = {rack.name: rack.rated_watts or 0.0 for rack in scene.racks}
     for rack in scene.plant.heats:
-        how = level(scene, "heat_balance", rack.name, rack.balance_ratio)
+        least = scene.settings.gear.least_load_ratio * rated.get(rack.name, 0.0)
+        told = rack.balance_ratio if (rack.watts or 0.0) >= least else None
+        how = level(scene, "heat_balance", rack.name, told)
         if how and rack.balance_ratio is not None:
             title = f"Coolant and power of rack {rack.name} differ by {percent(rack.balance_ratio)}"
             place = rack_place(scene, rack.name)
@@ -44,8 +51,11 @@ def _condensation(scene: Scene, unit: UnitNow) -> Iterator[Finding]:
 
 def _exchanger(scene: Scene, unit: UnitNow) -> Iterator[Finding]:
     approach, rated = unit.approach_celsius, unit.rated_approach_celsius
+    valve = unit.tcs.valve_ratio if unit.fws.valve_ratio is None else unit.fws.valve_ratio
     loaded = unit.load_ratio is not None and unit.load_ratio > scene.settings.gear.coolant_load_ratio
-    over = approach - rated if approach is not None and loaded else None
+    # A valve that throttles the facility's water has cooling in hand: the supply is held up on purpose.
+    throttled = valve is not None and valve < _OPEN_VALVE
+    over = approach - rated if approach is not None and loaded and not throttled else None
     how = level(scene, "approach_high", unit.name, over)
     if how:
         title = f"Approach of {unit.name} {approach:.1f} K, rated {rated:.1f} K: foul or short of facility water"
@@ -58,7 +68,8 @@ def _heat(scene: Scene, unit: UnitNow) -> Iterator[Finding]:
     if rise is not None and loaded and _is_out(scene, unit.name, rise, band):
         title = f"Coolant of {unit.name} warms by {rise:.1f} K, meant are {band.low:g} to {band.high:g} K"
         yield _tell(scene, unit, "delta_t_out", WARNING, title, priority=(4, 4))
-    off = unit.heat_mismatch_ratio
+    # Of little heat a small error of a sensor is a large part.
+    off = unit.heat_mismatch_ratio if loaded or unit.load_ratio is None else None
     how = level(scene, "heat_mismatch", unit.name, None if off is None else abs(off))
     if how and off is not None:
         against = f"{percent(abs(off))} {'more' if off > 0 else 'less'} heat than flow and temperatures give"
@@ -100,11 +111,12 @@ def quality(scene: Scene, unit: UnitNow) -> tuple[int, str]:
 
 def pumps(scene: Scene) -> Iterator[Finding]:
     """Yield pumps that stand while another runs, or have a fault; and units where fewer run than are needed."""
-    watts = {rack.name: rack.watts or 0.0 for rack in scene.racks}
+    todo = duties(scene)
     for unit in scene.plant.units:
-        if not unit.pumps:
+        duty = todo.get(unit.name, Duty(0.0, standing_by=False))
+        if not unit.pumps or duty.standing_by:
             continue
-        load = sum(watts.get(rack, 0.0) for rack in unit.racks)
+        load = duty.watts
         loaded = unit.rated_watts is not None and load > scene.settings.gear.coolant_load_ratio * unit.rated_watts
         known = [pump for pump in unit.pumps if pump.running is not None]
         if loaded and len(known) == len(unit.pumps) and unit.pumps_running < unit.pumps_needed:
@@ -112,7 +124,9 @@ def pumps(scene: Scene) -> Iterator[Finding]:
             title = f"{count or 'No'} pump{'s' if count > 1 else ''} of {unit.name} running, {unit.pumps_needed} needed"
             yield _tell(scene, unit, "pump_redundancy_lost", CRITICAL, title, priority=(2, 1))
             continue
-        standing = [p for p in unit.pumps if p.fault or (p.running is False and unit.pumps_running)]
+        idle = [p for p in unit.pumps if p.running is False and not p.fault and unit.pumps_running]
+        in_turns = len(idle) <= scene.settings.gear.standby_pumps.get(unit.name, 0)
+        standing = [p for p in unit.pumps if p.fault or (p in idle and not in_turns)]
         if standing:
             hit = "redundancy lost"
             yield _tell(scene, unit, "pump_failed", WARNING, _stopped(unit.name, standing), priority=(2, 2), hit=hit)

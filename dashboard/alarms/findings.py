@@ -108,6 +108,8 @@ class Doubt:
 
     rack: str
     text: str
+    #: kind of the source, one of RACK_SOURCES
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """The rules of power: supplies, buses, batteries, phases, feeds. A lost feed is one finding, its supplies are none."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain
 
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
 from dashboard.alarms.words import impact, percent, rack_place, those
 from dashboard.plant.buses import BusNow
-from dashboard.plant.feeds import AcNow
+from dashboard.plant.feeds import AcNow, hangs_on
 from dashboard.plant.parts import BatteryNow
 from dashboard.plant.racks import RackPower
 from dashboard.plant.shelves import ShelfNow
@@ -20,14 +20,15 @@ def find(scene: Scene) -> Iterator[Finding]:
     yield from _supplies(scene)
     short = list(_redundancy(scene))
     yield from short
-    told = {finding.object for finding in short}
+    told = {finding.object for finding in short} | _behind_lost_feeds(scene)
     yield from chain.from_iterable(_headroom(scene, rack) for rack in scene.plant.racks if rack.name not in told)
     for shelf in scene.plant.shelves:
         yield from _shelf(scene, shelf)
     for battery in scene.plant.batteries:
         yield from _battery(scene, battery)
+    upstream = {device.name for device in scene.plant.ac if device.lost}
     for device in scene.plant.ac:
-        yield from _phases(scene, device)
+        yield from _phases(scene, device, upstream)
 
 
 def _of_rack(scene: Scene, rule: str, name: str, how: int, priority: int, title: str, rack: str) -> Finding:
@@ -37,36 +38,50 @@ def _of_rack(scene: Scene, rule: str, name: str, how: int, priority: int, title:
 
 
 def _feeds(scene: Scene) -> Iterator[Finding]:
+    short = {rack.name for rack in scene.plant.racks if rack.spare is not None and rack.spare < 0}
     for feed in scene.plant.feeds:
         if feed.lost:
             title, hit = f"Feed {feed.name} carries nothing", impact(scene, *feed.racks)
+            few = sum(rack in short for rack in feed.racks)
+            title += f": {few} rack{'s' if few > 1 else ''} short of supplies" if few else ""
             yield Finding("feed_lost", feed.name, 1, title, "Site", hit or "redundancy lost", feed.racks, CRITICAL)
+    lost = {feed.name for feed in scene.plant.feeds if feed.lost}
     for group in scene.plant.failovers:
-        name = " + ".join(group.feeds)
+        name, gone = " + ".join(group.feeds), [feed for feed in group.feeds if feed in lost]
         how = level(scene, "feed_failover_overload", name, group.ratio)
         if how and group.ratio is not None:
-            title = f"If one of {name} is lost, the other carries {group.ratio:.0%} of its rating"
+            rest = " + ".join(feed for feed in group.feeds if feed not in lost)
+            title = f"If one of {name} is lost, the rest carries {group.ratio:.0%} of its rating"
+            if gone:
+                title = f"{rest} carries {group.ratio:.0%} of its rating, without {', '.join(gone)}"
             priority, hit = (2 if how == CRITICAL else 3), impact(scene, *group.racks)
             yield Finding("feed_failover_overload", name, priority, title, "Site", hit, group.racks, how)
 
 
-def _folded(scene: Scene) -> set[tuple[str, str]]:
-    """Return (shelf, supply) of what hangs on a lost feed; where no supply tells its feed, all of its shelves'."""
-    folded: set[tuple[str, str]] = set()
-    for feed in scene.plant.feeds:
-        if not feed.lost:
-            continue
-        letter = feed.name.rpartition("-")[2].upper()
-        for shelf in scene.plant.shelves:
-            if shelf.name in feed.parts:
-                own = (s for s in shelf.supplies if s.feed.upper() in ("", letter, feed.name.upper()))
-                folded.update((shelf.name, supply.name) for supply in own)
-    return folded
+def folded(scene: Scene) -> set[tuple[str, str]]:
+    """Return (shelf, supply) of what hangs on a lost feed; a supply whose feed is not known hangs on any."""
+    found: set[tuple[str, str]] = set()
+    for shelf in scene.plant.shelves:
+        own = [feed for feed in scene.plant.feeds if shelf.name in feed.parts]
+        lost = [feed.name for feed in own if feed.lost]
+        for supply in shelf.supplies if lost else ():
+            known = [feed.name for feed in own if hangs_on(supply.feed, feed.name)]
+            if not known or set(known) & set(lost):
+                found.add((shelf.name, supply.name))
+    return found
+
+
+def unpowered(scene: Scene) -> set[str]:
+    """Return the shelves, PDUs and racks all of whose feeds are lost, and the meters of those."""
+    feeds = scene.plant.feeds
+    lost = {name for feed in feeds if feed.lost for name in (*feed.parts, *feed.racks)}
+    lost -= {name for feed in feeds if not feed.lost for name in (*feed.parts, *feed.racks)}
+    return lost | {feed.name for feed in feeds if feed.lost}
 
 
 def _supplies(scene: Scene) -> Iterator[Finding]:
     """Supplies that their device judges failed, and those that carry nothing while the others do."""
-    folded = _folded(scene)
+    spoken = folded(scene)
     working = {
         (shelf.name, supply.name)
         for shelf in scene.plant.shelves
@@ -75,11 +90,11 @@ def _supplies(scene: Scene) -> Iterator[Finding]:
     }
     lost: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for supply in scene.supplies:
-        if (supply.device, supply.name) not in working | folded:
+        if (supply.device, supply.name) not in working | spoken:
             lost[supply.device, supply.rack][supply.name] = None
     for shelf in scene.plant.shelves:
         for name in shelf.gone:
-            if (shelf.name, name) not in folded:
+            if (shelf.name, name) not in spoken:
                 lost[shelf.name, shelf.rack][name] = None
     for (device, rack), names in lost.items():
         what = f"Power supply {next(iter(names))} failed" if len(names) == 1 else f"{len(names)} power supplies failed"
@@ -87,10 +102,18 @@ def _supplies(scene: Scene) -> Iterator[Finding]:
         yield Finding("supply_lost", device, 2, f"{what} in {device}", place, "redundancy lost", racks)
 
 
+def _behind_lost_feeds(scene: Scene) -> set[str]:
+    """Return the racks that lack no other supplies than those on a lost feed."""
+    spoken = folded(scene)
+    gone = {rack.name: {(s.name, supply) for s in rack.shelves for supply in s.gone} for rack in scene.plant.racks}
+    return {rack for rack, supplies in gone.items() if supplies and supplies <= spoken}
+
+
 def _redundancy(scene: Scene) -> Iterator[Finding]:
+    explained = _behind_lost_feeds(scene)
     for rack in scene.plant.racks:
         gone = sum(len(shelf.gone) for shelf in rack.shelves)
-        if not gone or rack.spare is None or rack.spare > 0:
+        if not gone or rack.spare is None or rack.spare > 0 or rack.name in explained:
             continue
         what = "carries the load on its last supplies" if rack.spare == 0 else "has too few supplies for its load"
         title = f"Rack {rack.name} {what}: {rack.running} work, {rack.needed} needed"
@@ -108,7 +131,8 @@ def _headroom(scene: Scene, rack: RackPower) -> Iterator[Finding]:
 def _shelf(scene: Scene, shelf: ShelfNow) -> Iterator[Finding]:
     if shelf.bus is not None:
         yield from _bus(scene, shelf, shelf.bus)
-    how = level(scene, "share_error", shelf.name, shelf.share_error_ratio)
+    # Without a rating nobody knows whether the load is enough to judge by.
+    how = level(scene, "share_error", shelf.name, shelf.share_error_ratio if shelf.unit_watts else None)
     if how and shelf.share_error_ratio is not None:
         title = f"A supply of {shelf.name} is {percent(shelf.share_error_ratio)} off its share of the load"
         yield _of_rack(scene, "share_error", shelf.name, how, 4, title, shelf.rack)
@@ -157,7 +181,8 @@ def _battery(scene: Scene, battery: BatteryNow) -> Iterator[Finding]:
         return _of_rack(scene, rule, name, how, priority, title, battery.rack)
 
     discharging = battery.state == "discharging"
-    if discharging:
+    # Without any feed every battery does, which is no news.
+    if discharging and battery.rack not in unpowered(scene):
         yield tell("bbu_discharging", WARNING, 2, f"Battery {name} carries the load")
     how = level(scene, "bbu_runtime_low", name, battery.runtime_seconds if discharging else None)
     if how:
@@ -174,13 +199,15 @@ def _battery(scene: Scene, battery: BatteryNow) -> Iterator[Finding]:
         yield tell("bbu_soh_low", how, 2 if how == CRITICAL else 3, title)
 
 
-def _phases(scene: Scene, device: AcNow) -> Iterator[Finding]:
+def _phases(scene: Scene, device: AcNow, upstream: Set[str]) -> Iterator[Finding]:
+    """Yield what is the matter with a device's phases. `upstream`: devices that miss a phase, feeds among them."""
     name = device.name
 
     def tell(rule: str, how: int, priority: int, title: str) -> Finding:
         return _of_rack(scene, rule, name, how, priority, title, device.rack)
 
-    if device.lost:
+    above = any(feed.name in upstream and name in feed.parts for feed in scene.plant.feeds)
+    if device.lost and not above:
         yield tell("phase_lost", CRITICAL, 2, f"Phase {_list(device.lost)} lost at {name}")
     how = level(scene, "ac_phase_overload", name, device.load_ratio)
     if how and device.load_ratio is not None:

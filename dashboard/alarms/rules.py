@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
 
 from dashboard.alarms import cooling, fabric, power, trust
+from dashboard.alarms.duty import duties
 from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
 from dashboard.alarms.words import cooled, impact, rack_place, say_gpus
@@ -58,8 +59,15 @@ def _leak(scene: Scene) -> Iterator[Finding]:
         key = (leak.rack, "" if leak.rack else leak.device)
         if leak.state != SENSOR_FAULT and leak.level != "switch":
             wet[key] = max(leak.state, wet.get(key, 0))
-    for rack, device in wet:
+    # A detector that falls silent when it is wet is not dry.
+    drowned = {
+        (leak.rack, "" if leak.rack else leak.device)
+        for leak in scene.plant.leaks
+        if leak.state == "silent" and leak.last in ("warning", "critical") and leak.level != "switch"
+    }
+    for rack, device in dict.fromkeys([*wet, *sorted(drowned)]):
         where = f"rack {rack}" if rack else device
+        where += ", and its detector is silent" if (rack, device) in drowned - wet.keys() else ""
         racks = (rack,) if rack else cooled(scene, device)
         place = rack_place(scene, rack) if rack else "Site"
         yield Finding("leak_detected", rack or device, 1, f"Leak in {where}", place, impact(scene, *racks), racks)
@@ -77,7 +85,7 @@ def _leak_sensor(scene: Scene) -> Iterator[Finding]:
 
 
 def _rack_power(scene: Scene) -> Iterator[Finding]:
-    for rack in sorted(_dead(scene)):
+    for rack in sorted(_dead(scene) - power.unpowered(scene)):
         place = rack_place(scene, rack)
         yield Finding("rack_no_power", rack, 1, f"No power in rack {rack}", place, impact(scene, rack), (rack,))
 
@@ -147,9 +155,9 @@ def _idle_finding(state: str, priority: int, count: int, where: str, name: str, 
 
 
 def _device_silent(scene: Scene) -> Iterator[Finding]:
-    folded = _dead(scene) | _silent(scene)
+    folded, unpowered = _dead(scene) | _silent(scene), power.unpowered(scene)
     watched = [device for device in scene.devices if device.state not in (UNKNOWN_SERVER, MAINTENANCE)]
-    down = [device for device in watched if not device.up and device.rack not in folded]
+    down = [d for d in watched if not d.up and d.rack not in folded and not {d.name, d.rack} & unpowered]
     if len(down) > 1 and len(down) == len(watched):
         yield Finding("device_silent", "site", 2, f"No device answers ({len(down)})", "Site", "no telemetry")
         return
@@ -186,7 +194,10 @@ def _device_resting(scene: Scene) -> Iterator[Finding]:
 def _coolant(scene: Scene, starved: Set[str]) -> Iterator[Finding]:
     low, high = scene.settings.limits.coolant_supply_celsius
     hottest = scene.settings.limits.coolant_return_celsius
+    todo = duties(scene)
     for cdu in scene.cdus:
+        if todo[cdu.name].standing_by:  # what stands in its pipes is as warm as the room
+            continue
         hit = impact(scene, *cdu.racks)
         supply, back = cdu.tcs_supply_celsius, cdu.tcs_return_celsius
         if supply is not None and supply > high:
@@ -234,11 +245,13 @@ def _flow(scene: Scene) -> Iterator[Finding]:
 
 
 def _low_units(scene: Scene) -> Iterator[tuple[str, int]]:
-    """Yield (unit, level) of each coolant unit with too little flow."""
-    watts = {rack.name: rack.watts or 0.0 for rack in scene.racks}
+    """Yield (unit, level) of each coolant unit with too little flow for its part of the load."""
+    todo = duties(scene)
     margins = {unit.name: unit.flow_margin_ratio for unit in scene.plant.units}
     for cdu in scene.cdus:
-        load = sum(watts.get(rack, 0.0) for rack in cdu.racks)
+        if todo[cdu.name].standing_by:
+            continue
+        load = todo[cdu.name].watts
         how = level(scene, "coolant_flow_low", cdu.name, margins.get(cdu.name))
         if _starved(scene, cdu.tcs_flow_liters_per_second, cdu.rated_flow_liters_per_second, load, cdu.rated_watts):
             how = max(how, WARNING)

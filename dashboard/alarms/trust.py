@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from dashboard.alarms.findings import Finding, Scene
+from dashboard.alarms.power import folded
 from dashboard.alarms.words import cooled, rack_place, those
 from dashboard.plant.read import Check
 
@@ -12,11 +13,15 @@ _LONGEST = 160
 
 def find(scene: Scene) -> Iterator[Finding]:
     """Yield what is the matter with the readings of power and coolant."""
+    spoken = folded(scene)
     for silent in scene.plant.silent:
+        parts = [part for part in silent.parts if (silent.device, part) not in spoken]
+        if not parts:
+            continue
         racks = those(silent.rack) or cooled(scene, silent.device)
-        what = silent.parts[0] if len(silent.parts) == 1 else f"{len(silent.parts)} parts"
+        what = parts[0] if len(parts) == 1 else f"{len(parts)} parts"
         title, place = f"No answer from {what} of {silent.device}", rack_place(scene, silent.rack)
-        yield Finding("part_silent", silent.device, 3, title, place, silent.why or ", ".join(silent.parts[:3]), racks)
+        yield Finding("part_silent", silent.device, 3, title, place, silent.why or ", ".join(parts[:3]), racks)
     by_device: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for check in scene.plant.checks:
         by_device[check.device, check.rack].append(check)

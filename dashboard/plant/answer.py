@@ -31,13 +31,14 @@
    "rated_approach_celsius": 5.0, "effectiveness_ratio": 0.71, "dew_point_celsius": 11.2, "dew_margin_celsius": 20.8,
    "heat_watts": 32000.0, "rated_watts": 100000.0, "load_ratio": 0.32, "flow_liters_per_joule": 2.5e-5,
    "least_flow_liters_per_second": 0.35, "flow_margin_ratio": 2.3, "rated_flow_liters_per_second": null,
-   "pumps": [{"name": "1", "running": true, "fault": false, "speed_ratio": 0.6, "speed_rpm": 2160.0, "silent": false}],
+   "pumps": [{"name": "1", "running": true, "fault": false, "speed_ratio": 0.6, "speed_rpm": 2160.0, "silent": false,
+     "age": 2.0}],
    "pumps_running": 1, "pumps_needed": 1, "level_ratio": 0.85, "filter_pascals": 15000.0, "filter_ratio": null, "ph": 7.5,
    "conductivity_siemens_per_meter": 0.44, "turbidity_ntu": 4.0, "heat_mismatch_ratio": null, "age": 2.0, "coverage": 1.0}],
  "batteries": [{"device": "bbu-a01", "unit": "64", "rack": "A01", "state": "ready", "charge_ratio": 1.0, "health_ratio": 0.98,
    "volts": 50.1, "amperes": 0.0, "energy_joules": null, "runtime_seconds": 240.0, "temperature_celsius": 26.0, "silent": false,
    "age": 3.0}],
- "leaks": [{"device": "A01", "rack": "A01", "detector": "rope", "level": "rack", "state": "normal", "age": 4.0}],
+ "leaks": [{"device": "A01", "rack": "A01", "detector": "rope", "level": "rack", "state": "normal", "last": "normal", "age": 4.0}],
  "checks": [{"device": "shelf-a01", "rack": "A01", "rule": "product", "subject": "power[circuit=psu-208]", "text": "4.87 W ...",
    "deviation_ratio": -0.999, "failures": 12, "age": 1.0}],
  "silent": [{"device": "shelf-a01", "rack": "A01", "parts": ["psu-208"], "why": "unit 208: no answer"}]}
@@ -48,7 +49,7 @@ others do; `silent`: tells nothing for 3 of its periods). `bus.kind`: 48 V, 400 
 site.yaml), told (by the device), usual (median of the last hour). `spare`: supplies that may fail before the load is too much.
 `shelves`: those that stand in no known rack. `feeds.supplies` counts those that say on which feed they hang. `ac`: meters and rack
 PDUs. A loop's `valve_ratio` and pressures are null where it has none. `leaks`: every detector; state normal warning critical
-sensor_fault silent. Values older than 3 of their periods are null.
+sensor_fault silent, `last` what it last told. Values older than 3 of their periods are null.
 """  # noqa: E501
 
 from collections.abc import Mapping

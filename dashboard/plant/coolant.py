@@ -49,6 +49,8 @@ class PumpNow:
     speed_ratio: float | None
     speed_rpm: float | None
     silent: bool
+    #: of its newest reading, s
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class _Told:
     #: (pump) -> field -> value
     pumps: dict[str, dict[str, float]] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    pump_times: dict[str, float] = field(default_factory=dict)
     newest: float = -np.inf
     series: int = 0
     alive: int = 0
@@ -140,6 +143,7 @@ def _read(seen: Seen, now: float) -> dict[str, _Told]:
         unit.newest = max(unit.newest, newest[i])
         if pump not in ("", "-"):
             unit.pumps.setdefault(pump, {}).update(row)
+            unit.pump_times[pump] = max(newest[i], unit.pump_times.get(pump, -np.inf))
             if stale[i]:
                 unit.silent.add(pump)
             continue
@@ -188,7 +192,7 @@ def _unit(cdu: Cdu, told: _Told, dew: float | None, gear: Gear, limits: Limits, 
     if heat is not None and heat > 0 and supply is not None:
         needed = fluids.least_flow(gear.coolant, heat, supply, limits.coolant_return_celsius)
     drop = _filter_pascals(told)
-    pumps = _pumps(told)
+    pumps = _pumps(told, now)
     return UnitNow(
         name=cdu.name,
         racks=cdu.racks,
@@ -207,7 +211,7 @@ def _unit(cdu: Cdu, told: _Told, dew: float | None, gear: Gear, limits: Limits, 
         flow_margin_ratio=flow / needed if flow is not None and needed else None,
         rated_flow_liters_per_second=cdu.rated_flow_liters_per_second,
         pumps=pumps,
-        pumps_needed=max(len(pumps) - 1, 1) if pumps else 0,
+        pumps_needed=max(len(pumps) - max(gear.standby_pumps.get(cdu.name, 1), 1), 1) if pumps else 0,
         level_ratio=told.any("level_ratio"),
         filter_pascals=drop,
         filter_ratio=_filter_ratio(cdu.name, drop, flow, gear),
@@ -259,14 +263,16 @@ def _filter_ratio(name: str, drop: float | None, flow: float | None, gear: Gear)
     return None if corrected is None else corrected / clean.pascals
 
 
-def _pumps(told: _Told) -> tuple[PumpNow, ...]:
-    return tuple(_pump(name, told.pumps[name], name in told.silent) for name in sorted(told.pumps, key=natural))
+def _pumps(told: _Told, now: float) -> tuple[PumpNow, ...]:
+    ages = {name: max(0.0, now - time) for name, time in told.pump_times.items()}
+    names = sorted(told.pumps, key=natural)
+    return tuple(_pump(name, told.pumps[name], name in told.silent, ages[name]) for name in names)
 
 
-def _pump(name: str, row: Mapping[str, float], silent: bool) -> PumpNow:
+def _pump(name: str, row: Mapping[str, float], silent: bool, age: float) -> PumpNow:
     state, speed, rpm = (row.get(field) for field in ("pump_state", "pump_speed_ratio", "pump_speed_rpm"))
     speeds = [value for value in (speed, rpm) if value is not None]
     running = None if state is None else state == _RUNNING
     if speeds and running is not False:  # an enabled pump that does not turn does not run
         running = max(speeds) > 0
-    return PumpNow(name, running, state == _FAULT, speed, rpm, silent)
+    return PumpNow(name, running, state == _FAULT, speed, rpm, silent, age)

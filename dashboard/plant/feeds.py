@@ -1,7 +1,8 @@
 """AC side: devices with their phases, feeds A and B, and what the others carry when one feed is lost."""
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,17 +156,29 @@ def lost_phases(phases: Sequence[PhaseNow]) -> tuple[str, ...]:
     return tuple(lost)
 
 
-def feeds(site: Site, devices: Sequence[AcNow], shelves: Sequence[ShelfNow]) -> tuple[FeedNow, ...]:
-    """Return the feeds of the inventory. A feed's own meter has its name."""
+def feeds(
+    site: Site,
+    devices: Sequence[AcNow],
+    shelves: Sequence[ShelfNow],
+    carried: Mapping[str, float],
+    reserve: Collection[str] = (),
+) -> tuple[FeedNow, ...]:
+    """Return the feeds of the inventory. A feed's own meter has its name.
+
+    `carried`: rack -> W that its supplies gave within the last hour; `reserve`: feeds that carry nothing by design.
+    """
     meters = {device.name: device for device in devices}
     watts = {feed.name: meters[feed.name].watts for feed in site.power_feeds if feed.name in meters}
+    together = {name: group for group in groups(site.power_feeds) for name in group}
     made = []
     for feed in site.power_feeds:
         meter, supplies = meters.get(feed.name), _supplies_of(feed, shelves)
         rated = feed.rated_watts or (meter.rated_watts if meter else None)
         drawn = watts.get(feed.name)
-        others = [value for name, value in watts.items() if name != feed.name and value is not None]
+        others = [watts.get(name) or 0.0 for name in together[feed.name] if name != feed.name]
+        behind = sum(carried.get(rack, 0.0) for rack in feed.racks)
         gone = sum(state != "ok" for state in supplies)
+        lost = _is_lost(drawn, rated, max(*others, behind, 0.0), len(supplies), gone)
         made.append(
             FeedNow(
                 name=feed.name,
@@ -176,55 +189,69 @@ def feeds(site: Site, devices: Sequence[AcNow], shelves: Sequence[ShelfNow]) -> 
                 parts=feed.parts,
                 supplies=len(supplies),
                 supplies_lost=gone,
-                lost=_is_lost(drawn, rated, others, len(supplies), gone),
+                lost=lost and feed.name not in reserve,
                 age=meter.age if meter else None,
             )
         )
     return tuple(made)
 
 
+def hangs_on(supply_feed: str, feed: str) -> bool:
+    """Return whether a supply that tells the feed A hangs on the feed of that name: `feed-a`, `Feed A`, `ups_a`."""
+    told = supply_feed.upper()
+    return bool(told) and told in (feed.upper(), re.split(r"[^A-Z0-9]+", feed.upper())[-1])
+
+
 def _supplies_of(feed: Feed, shelves: Sequence[ShelfNow]) -> list[str]:
     """Return what is so with each supply that says it hangs on this feed: ok or gone."""
-    letter = feed.name.rpartition("-")[2].upper()
     return [
         "ok" if supply.state in ("ok", "warning", "silent") else "gone"
         for shelf in shelves
         if shelf.name in feed.parts
         for supply in shelf.supplies
-        if supply.feed and supply.feed.upper() in (letter, feed.name.upper())
+        if hangs_on(supply.feed, feed.name)
     ]
 
 
-def _is_lost(watts: float | None, rated: float | None, others: Sequence[float], supplies: int, gone: int) -> bool:
-    """Return whether the feed carries nothing while another does: by its meter, else by all of its supplies."""
+def _is_lost(watts: float | None, rated: float | None, elsewhere: float, supplies: int, gone: int) -> bool:
+    """Return whether the feed carries nothing that it should: by its meter, else by all of its supplies.
+
+    `elsewhere`: W that a feed beside it carries, or that the racks behind it took within the last hour.
+    """
     if watts is not None and rated:
-        return watts < _NOTHING_RATIO * rated and max(others, default=0.0) > _NOTHING_RATIO * rated
+        return watts < _NOTHING_RATIO * rated and elsewhere > _NOTHING_RATIO * rated
     return supplies > 1 and gone == supplies
 
 
 def failovers(made: Sequence[FeedNow]) -> tuple[Failover, ...]:
-    """Return the groups of feeds that stand in for each other: those with parts in common, of two feeds at least."""
+    """Return the groups of feeds that stand in for each other: two at least."""
     by_name = {feed.name: feed for feed in made}
-    joined = groups({feed.name: feed.parts for feed in made})
-    return tuple(_failover([by_name[name] for name in names]) for names in joined if len(names) > 1)
+    return tuple(_failover([by_name[name] for name in names]) for names in groups(made) if len(names) > 1)
 
 
-def groups(parts: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Return the feeds that hang together through what they share. `parts`: feed -> what hangs on it."""
+def groups(feeds: Sequence[Feed | FeedNow]) -> list[list[str]]:
+    """Return the names of the feeds that hang together through a shelf, PDU or rack that they have in common."""
+    shared = {feed.name: {*feed.parts, *feed.racks} for feed in feeds}
     found: list[list[str]] = []
-    for feed, own in parts.items():
-        touching = [group for group in found if any(set(own) & set(parts[other]) for other in group)]
+    for feed, own in shared.items():
+        touching = [group for group in found if any(own & shared[other] for other in group)]
         joined = [feed, *(other for group in touching for other in group)]
         found = [group for group in found if group not in touching] + [joined]
     return [sorted(group, key=natural) for group in found]
 
 
 def _failover(group: Sequence[FeedNow]) -> Failover:
+    """Return what the others carry when the worst feed is lost; where one is lost already, what the others do carry."""
     names, racks = tuple(feed.name for feed in group), tuple(dict.fromkeys(r for f in group for r in f.racks))
-    watts = [feed.watts for feed in group if feed.watts is not None]
+    watts = [0.0 if feed.lost else feed.watts for feed in group]
+    told = [value for value in watts if value is not None]
     rated = [feed.rated_watts for feed in group if feed.rated_watts]
-    whole = sum(watts) if len(watts) == len(group) else None
-    left = sum(rated) - max(rated) if len(rated) == len(group) else None
-    if whole is None or left is None:
+    whole = sum(told) if len(told) == len(group) else None
+    if len(rated) < len(group):
+        return Failover(names, whole, None, None, None, racks)
+    gone = any(feed.lost for feed in group)
+    left = sum(rated) - (sum(f.rated_watts or 0.0 for f in group if f.lost) if gone else max(rated))
+    if whole is None:
         return Failover(names, whole, left, None, None, racks)
-    return Failover(names, whole, left, hvdc.failover_ratio(watts, rated), hvdc.failover_headroom(watts, rated), racks)
+    ratio = (whole / left if left > 0 else None) if gone else hvdc.failover_ratio(told, rated)
+    return Failover(names, whole, left, ratio, left - whole, racks)

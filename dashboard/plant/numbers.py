@@ -18,9 +18,9 @@ def feed_headroom_number(tables: Tables) -> Number:
     """Return what is left when the worst feed is lost. Units: W = rating of those that stay - mean power of all."""
     formula = "rating of the feeds that stay - mean power of all feeds, the worst feed lost"
     feeds = {feed.name: feed for feed in tables.site.power_feeds}
-    paired = [names for names in groups({name: feed.parts for name, feed in feeds.items()}) if len(names) > 1]
+    paired = [names for names in groups(tables.site.power_feeds) if len(names) > 1]
     if not paired:
-        return withheld("W", "facility", formula, "the inventory names no two feeds with a shelf in common")
+        return withheld("W", "facility", formula, "the inventory names no two feeds with a shelf or rack in common")
     unrated = [name for names in paired for name in names if not feeds[name].rated_watts]
     if unrated:
         return withheld("W", "facility", formula, f"the inventory lacks the rating of {', '.join(unrated)}")
@@ -37,9 +37,11 @@ def _headroom(tables: Tables, feeds: Mapping[str, Feed], paired: list[list[str]]
         return withheld("W", "facility", formula, "no feed is metered: its meter has the feed's name")
     seconds = window[1] - window[0]
     drawn = integral(samples, *window)
-    watts = {name: float(drawn.amount[chosen & (devices == name)].sum()) / seconds for name in names}
+    joules = {name: float(drawn.amount[chosen & (devices == name)].sum()) for name in names}
     covered = {name: float(drawn.covered[chosen & (devices == name)].sum()) for name in names}
     share = min(coverage(covered[name], 1, seconds) for name in names)
+    # The mean over what is known: a gap is not a time without load.
+    watts = {name: joules[name] / covered[name] if covered[name] > 0 else 0.0 for name in names}
     left = [
         hvdc.failover_headroom([watts[name] for name in group], [feeds[name].rated_watts or 0.0 for name in group])
         for group in paired

@@ -29,7 +29,7 @@ class BatteryNow:
 
 @dataclass(frozen=True, slots=True)
 class LeakNow:
-    """A leak detector now. `state`: normal, warning, critical, sensor_fault, or silent."""
+    """A leak detector now. `state`: normal, warning, critical, sensor_fault, or silent; `last`: as it was last told."""
 
     device: str
     rack: str
@@ -37,6 +37,7 @@ class LeakNow:
     level: str
     state: str
     age: float
+    last: str = ""
 
 
 def batteries(seen: Seen, now: float) -> tuple[BatteryNow, ...]:
@@ -71,15 +72,9 @@ def batteries(seen: Seen, now: float) -> tuple[BatteryNow, ...]:
 def leaks(seen: Seen, now: float) -> tuple[LeakNow, ...]:
     """Return every leak detector that told of itself within the hour."""
     held = seen[LEAK]
-    states, newest = held.fresh(now)["state"], held.newest().tolist()
+    stale, newest = held.stale(now).tolist(), held.newest().tolist()
+    last = [_LEAKS.get(int(state), "critical") for state in held.values[:, 0].tolist()]
     return tuple(
-        LeakNow(
-            device,
-            rack,
-            detector,
-            level,
-            "silent" if states[i] != states[i] else _LEAKS.get(int(states[i]), "critical"),
-            max(0.0, now - newest[i]),
-        )
+        LeakNow(device, rack, detector, level, "silent" if stale[i] else last[i], max(0.0, now - newest[i]), last[i])
         for i, (rack, device, detector, level) in enumerate(held.rows())
     )

@@ -1,7 +1,7 @@
 """Racks: what each draws, what its supplies can carry, what that leaves for more load."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dashboard.facility_settings import Gear
@@ -39,15 +39,21 @@ class RackPower:
         return tuple(f"{shelf.name} {name}" for shelf in self.shelves for name in shelf.silent)
 
 
-def input_watts(seen: Seen, site: Site, now: float) -> dict[str, tuple[float, str]]:
-    """Return rack -> (watts drawn, kind of source): shelves, else PDUs, else the building system."""
+def input_watts(
+    seen: Seen, site: Site, now: float, doubted: Set[tuple[str, str]] = frozenset()
+) -> dict[str, tuple[float, str]]:
+    """Return rack -> (watts drawn, kind of source): shelves, else PDUs, else the building system.
+
+    `doubted`: (rack, kind of source) that cannot be right.
+    """
+    named = {rack.name for rack in site.racks}
     held = seen[POWER]
     watts = held.fresh(now)["active_watts"]
     owner = {part: rack.name for rack in site.racks for part in (*rack.shelves, *rack.pdus, rack.name)}
     sums: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for i, (rack, device, kind, circuit, side, phase, _) in enumerate(held.rows()):
         if circuit == "total" and side == "input" and phase in ("", "-") and kind in RACK_SOURCES:
-            sums[rack or owner.get(device, ""), kind][device] = watts[i]
+            sums[rack if rack in named else owner.get(device, ""), kind][device] = watts[i]
     expected = {
         (r.name, kind): held_by
         for r in site.racks
@@ -56,8 +62,8 @@ def input_watts(seen: Seen, site: Site, now: float) -> dict[str, tuple[float, st
     found: dict[str, tuple[float, str]] = {}
     for source in reversed(RACK_SOURCES):
         for (rack, kind), parts in sums.items():
-            whole = sum(parts.values())
-            if kind == source and rack and whole == whole and parts.keys() >= set(expected.get((rack, kind), ())):
+            whole, complete = sum(parts.values()), parts.keys() >= set(expected.get((rack, kind), ()))
+            if kind == source and rack and (rack, kind) not in doubted and whole == whole and complete:
                 found[rack] = (whole, kind)
     return found
 
@@ -68,28 +74,39 @@ def racks(
     drawn: Mapping[str, tuple[float, str]],
     p99: Mapping[str, tuple[float, float]],
     gear: Gear,
+    wrong: Set[str] = frozenset(),
 ) -> tuple[RackPower, ...]:
-    """Return every rack of the inventory in its order. `p99`: rack -> (watts of its supplies, seconds known)."""
+    """Return every rack of the inventory in its order.
+
+    `p99`: rack -> (watts of its supplies, seconds known); `wrong`: racks whose shelves cannot be right.
+    """
     of: dict[str, list[ShelfNow]] = defaultdict(list)
     for shelf in made:
         of[shelf.rack].append(shelf)
-    return tuple(_rack(r.name, r.row, tuple(of[r.name]), drawn.get(r.name), p99.get(r.name), gear) for r in site.racks)
+    output = {rack: None if rack in wrong else output_of(own) for rack, own in of.items()}
+    return tuple(
+        _rack(r.name, r.row, tuple(of[r.name]), output.get(r.name), drawn.get(r.name), p99.get(r.name), gear)
+        for r in site.racks
+    )
 
 
 def _rack(
     name: str,
     row: str,
     own: tuple[ShelfNow, ...],
+    output: float | None,
     drawn: tuple[float, str] | None,
     p99: tuple[float, float] | None,
     gear: Gear,
 ) -> RackPower:
-    output = output_of(own)
     watts, seconds = p99 or (output, 0.0)
     units, spare = sum(shelf.expected for shelf in own), gear.spare_supplies
     unit = min((shelf.unit_watts for shelf in own if shelf.unit_watts), default=None)
-    working = sum(shelf.running + len(shelf.silent) for shelf in own)
+    working = sum(shelf.working for shelf in own if shelf.answers)
     usable = needed = left = None
+    # Of a shelf that tells nothing nobody knows what it can give.
+    if not all(shelf.answers for shelf in own):
+        unit = None
     if unit and units:
         # What fails beyond the reserve is gone from what can be used.
         usable = min(hvdc.usable_watts(units, unit, spare), working * unit if working else 0.0)

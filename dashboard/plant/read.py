@@ -132,7 +132,7 @@ class Held:
     tags: Mapping[str, Names]
     #: epoch s, -inf where it was never told
     times: Floats
-    #: shortest step seen between two tellings, NaN before the second. Units: s
+    #: usual step between two tellings, NaN before the second. Units: s
     periods: Floats
     values: Floats
     #: when it was last read. Units: epoch s
@@ -171,6 +171,8 @@ class Device:
     state: int
     error: str
     rack: str
+    #: of the poll, epoch s
+    time: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +289,24 @@ def _put(times: Floats, periods: Floats, values: Floats, at: Ints, told: Floats,
     stamps_of = np.broadcast_to(told[:, None], given.shape)
     known = ~np.isnan(given) & (stamps_of > times[at])
     step = np.where(known & np.isfinite(times[at]), stamps_of - times[at], np.nan)
-    periods[at] = np.fmin(periods[at], step)
+    periods[at] = _period(periods[at], step)
     times[at] = np.where(known, stamps_of, times[at])
     values[at] = np.where(known, given, values[at])
+
+
+#: a longer step lengthens the period by so much at most: of a gap it must not learn
+_SLOWER = 1.25
+
+
+def _period(period: Floats, step: Floats) -> Floats:
+    """Return the periods after these steps (s, NaN for none): half of the way to a shorter one, slowly to a longer.
+
+    What tells something between two polls, as leak detectors do, is not polled that often; and a device may be asked
+    less often than it was.
+    """
+    known = np.where(step < period, (step + period) / 2.0, np.fmin(step, _SLOWER * period))
+    met: Floats = np.where(np.isnan(step), period, np.where(np.isnan(period), step, known))
+    return met
 
 
 def _tags(old: Held, frame: pd.DataFrame, at: Ints, count: int) -> Mapping[str, Names]:
@@ -330,8 +347,8 @@ def devices(store: Store, *, real: bool, refused: Sequence[str]) -> Mapping[str,
         frame[name].to_numpy(dtype=object).tolist() for name in ("device", "host", "rack", "up", "state", "error")
     )
     return {
-        device or host: Device(up == 1, int(state) if state == state else 0, error or "", rack)
-        for device, host, rack, up, state, error in zip(*columns, strict=True)
+        device or host: Device(up == 1, int(state) if state == state else 0, error or "", rack, time)
+        for device, host, rack, up, state, error, time in zip(*columns, stamps(frame), strict=True)
     }
 
 

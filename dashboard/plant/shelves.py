@@ -66,6 +66,11 @@ class ShelfNow:
         return sum(supply.state in WORKING for supply in self.supplies)
 
     @property
+    def working(self) -> int:
+        """Return how many supplies work as far as is known: where none is told of, all that it should have."""
+        return self.running + len(self.silent) if self.supplies else self.expected
+
+    @property
     def gone(self) -> tuple[str, ...]:
         """Return the supplies that do not work."""
         return tuple(supply.name for supply in self.supplies if supply.state in GONE)
@@ -188,7 +193,9 @@ def _shelf(known: Shelf, of: Roster, fresh: _Fresh, bus: BusNow | None, gear: Ge
     if given is None:
         given = sum_of_all(fresh.watts[part.input] for part in parts.values())
     load = output / (unit * expected) if output is not None and unit else None
-    errors = _errors(parts, states, fresh) if load is None or load >= gear.least_load_ratio else {}
+    errors = _errors(parts, states, fresh)
+    if (part := _load_of_working(parts, states, fresh, unit)) is not None and part < gear.least_load_ratio:
+        errors = {}
     whole = hvdc.efficiency(output, given, unit * expected if unit else None) if output and given else None
     newest = max((fresh.newest[row] for row in rows), default=-np.inf)
     return ShelfNow(
@@ -235,6 +242,15 @@ def _states(parts: Mapping[str, _Rows], fresh: _Fresh, unit: float | None) -> di
         idle = (n for n, watts in outputs.items() if watts < _IDLE_RATIO * mean and states[n] in WORKING)
         states.update(dict.fromkeys(list(idle), "lost"))
     return states
+
+
+def _load_of_working(
+    parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh, unit: float | None
+) -> float | None:
+    """Return the mean output of those that work over the rating of one; None where that is not known."""
+    told = [fresh.watts[part.output] for name, part in parts.items() if states[name] in WORKING]
+    known = [watts for watts in told if watts is not None]
+    return sum(known) / len(known) / unit if known and unit else None
 
 
 def _errors(parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh) -> dict[str, float]:

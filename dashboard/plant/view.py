@@ -1,6 +1,6 @@
 """Power and coolant as one view, made at each tick for all browsers (contract: docs/contracts.md section 7)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dashboard.plant import balance, coolant, feeds, hour, parts, racks, read, shelves
@@ -82,10 +82,12 @@ def update(
     *,
     real: bool = False,
     refused: Sequence[str] = (),
+    doubted: Set[tuple[str, str]] = frozenset(),
 ) -> View:
     """Return the view at `now` (epoch s), grown from the last one.
 
-    `real`: leave simulated data out; `refused`: collectors that are not believed.
+    `real`: leave simulated data out; `refused`: collectors that are not believed; `doubted`: (rack, kind of source) of
+    power that cannot be right, which enters nothing.
 
     Raises:
         StoreError: the store does not answer; `old` stays good for the next try.
@@ -94,18 +96,20 @@ def update(
     gear, before = settings.gear, old or NOTHING
     roster = shelves.roster(seen, before.roster)
     made = shelves.shelves(seen, roster, site, gear, before.usual, now)
-    load, p99 = _load(before, made, now)
+    wrong = {rack for rack, source in doubted if source == "power_shelf"}
+    load, p99 = _load(before, [shelf for shelf in made if shelf.rack not in wrong], now)
     volts, usual = _volts(before, made, now)
     named = {rack.name for rack in site.racks}
-    drawn = racks.input_watts(seen, site, now)
+    drawn = racks.input_watts(seen, site, now, doubted)
     ac = feeds.ac_devices(seen, site, now)
-    fed = feeds.feeds(site, ac, made)
+    carried = {rack: watts for rack, (watts, _) in p99.items()}
+    fed = feeds.feeds(site, ac, made, carried, gear.reserve_feeds)
     units = coolant.units(seen, site, gear, settings.limits, now)
     batteries = parts.batteries(seen, now)
     return View(
         time=now,
         seen=seen,
-        racks=racks.racks(site, made, drawn, p99, gear),
+        racks=racks.racks(site, made, drawn, p99, gear, wrong),
         ac=ac,
         feeds=fed,
         failovers=feeds.failovers(fed),
@@ -114,7 +118,7 @@ def update(
         batteries=batteries,
         leaks=parts.leaks(seen, now),
         checks=seen.checks,
-        silent=_explained(store, _silent(made, units, batteries), real=real, refused=refused),
+        silent=_explained(store, _silent(made, units, batteries), now, real=real, refused=refused),
         loose=tuple(shelf for shelf in made if shelf.rack not in named),
         load_hour=load,
         volts_hour=volts,
@@ -154,29 +158,32 @@ def _volts(before: View, made: Sequence[ShelfNow], now: float) -> tuple[Hour, Ma
 
 def _silent(
     made: Sequence[ShelfNow], units: Sequence[UnitNow], batteries: Sequence[BatteryNow]
-) -> dict[str, tuple[str, list[str]]]:
-    """Return device -> (rack, its parts that tell nothing)."""
-    found: dict[str, tuple[str, list[str]]] = {}
+) -> dict[str, tuple[str, dict[str, float]]]:
+    """Return device -> (rack, its parts that tell nothing, with the age of what they told last, s)."""
+    found: dict[str, tuple[str, dict[str, float]]] = {}
     for shelf in made:
-        if shelf.silent:
-            found.setdefault(shelf.name, (shelf.rack, []))[1].extend(shelf.silent)
+        for supply in shelf.supplies:
+            if supply.name in shelf.silent:
+                found.setdefault(shelf.name, (shelf.rack, {}))[1][supply.name] = supply.age
     for unit in units:
-        names = [f"pump {pump.name}" for pump in unit.pumps if pump.silent]
-        if names:
-            found.setdefault(unit.name, ("", []))[1].extend(names)
+        for pump in unit.pumps:
+            if pump.silent:
+                found.setdefault(unit.name, ("", {}))[1][f"pump {pump.name}"] = pump.age
     for battery in batteries:
         if battery.silent:
-            found.setdefault(battery.device, (battery.rack, []))[1].append(f"battery {battery.unit}")
+            found.setdefault(battery.device, (battery.rack, {}))[1][f"battery {battery.unit}"] = battery.age
     return found
 
 
 def _explained(
-    store: Store, found: Mapping[str, tuple[str, list[str]]], *, real: bool, refused: Sequence[str]
+    store: Store, found: Mapping[str, tuple[str, dict[str, float]]], now: float, *, real: bool, refused: Sequence[str]
 ) -> tuple[Silent, ...]:
-    """Return those of devices that answer, with what their last poll lacked."""
+    """Return those of devices that have answered since without them, with what their last poll lacked."""
     devices = read.devices(store, real=real, refused=refused) if found else {}
-    return tuple(
-        Silent(name, rack, tuple(names), devices[name].error if devices[name].state == _PARTIAL else "")
-        for name, (rack, names) in found.items()
-        if name in devices and devices[name].up
-    )
+    told = []
+    for name, (rack, ages) in found.items():
+        device = devices.get(name)
+        parts = tuple(part for part, age in ages.items() if device and device.up and device.time > now - age)
+        if device and parts:
+            told.append(Silent(name, rack, parts, device.error if device.state == _PARTIAL else ""))
+    return tuple(told)

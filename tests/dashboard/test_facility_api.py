@@ -82,7 +82,7 @@ def test_numbers_are_withheld_with_their_reason(plant: Plant, live: Live, client
     live.tick()
     told = numbers(client)
     assert (told["feed_headroom_watts"]["value"], told["bus_headroom_ratio"]["value"]) == (None, None)
-    assert told["feed_headroom_watts"]["why"] == "the inventory names no two feeds with a shelf in common"
+    assert told["feed_headroom_watts"]["why"] == "the inventory names no two feeds with a shelf or rack in common"
 
 
 def test_a_feed_whose_meter_is_silent_withholds_the_headroom(

@@ -74,6 +74,12 @@ def test_direct_consequences_and_what_was_there_before_are_no_strangers() -> Non
     assert watch.strangers == ()
 
 
+def test_an_alarm_that_stands_before_any_fault_belongs_to_none() -> None:
+    watch = Watch(snapshot(0, ("approach_high", "cdu-1"), ("idle_parked", "node-a02-1")))
+    watch.look(snapshot(2, ("approach_high", "cdu-1"), ("idle_parked", "node-a02-1")), [LOST])
+    assert watch.strangers == ("approach_high on cdu-1",)
+
+
 def test_an_alarm_that_stays_on_after_its_fault_is_no_stranger_and_one_that_returns_late_is() -> None:
     alarm = ("supply_lost", "shelf-a01")
     assert watched(LOST, snapshot(14, alarm), snapshot(90, alarm), snapshot(120)).strangers == ()

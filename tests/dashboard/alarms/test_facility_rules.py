@@ -10,14 +10,14 @@ import pytest
 from dashboard.alarms.engine import held, off_delay, on_delay, step
 from dashboard.alarms.findings import Bit, Doubt, Finding, Scene, Supply
 from dashboard.alarms.rules import find
-from dashboard.facility import CduNow, RackNow
+from dashboard.facility import CduNow, DeviceNow, RackNow
 from dashboard.facility_settings import Gear
 from dashboard.number import withheld
 from dashboard.plant.balance import RackHeat
 from dashboard.plant.buses import BusNow
 from dashboard.plant.coolant import LoopNow, PumpNow, UnitNow
 from dashboard.plant.feeds import AcNow, Failover, FeedNow, PhaseNow
-from dashboard.plant.parts import BatteryNow
+from dashboard.plant.parts import BatteryNow, LeakNow
 from dashboard.plant.racks import RackPower
 from dashboard.plant.read import Check
 from dashboard.plant.shelves import ShelfNow, SupplyNow
@@ -149,7 +149,7 @@ def test_limits_and_hysteresis(
         ("rectifier_efficiency_low", "shelf-A01", lambda v: with_shelf(efficiency_ratio=v), 0.961, 0.959, 0.966),
         ("delta_t_out", "cdu-1", lambda v: with_unit(tcs=LoopNow(32.0, 32.0 + v, 0.125)), 14.9, 15.1, 13.9),
         ("delta_t_out", "cdu-1", lambda v: with_unit(tcs=LoopNow(32.0, 32.0 + v, 0.125)), 4.1, 3.9, 5.1),
-        ("heat_balance", "A01", lambda v: replace(VIEW, heats=(RackHeat("A01", 1.0, 1.0, v),)), 0.09, 0.11, 0.07),
+        ("heat_balance", "A01", lambda v: replace(VIEW, heats=(RackHeat("A01", 3e3, 3e3, v),)), 0.09, 0.11, 0.07),
     ],
 )
 def test_rules_of_one_level(
@@ -300,3 +300,106 @@ def test_the_level_at_which_a_condition_stands_decides_when_it_is_gone() -> None
     assert held(timers) == {("bus_voltage", "shelf-A01"): 1}
     timers = step(timers, found(with_bus(deviation_ratio=-0.014), held(timers)), Alarms(), 4.0)
     assert held(timers) == {}
+
+
+A_LOST = (replace(FEEDS[0], watts=0.0, lost=True, supplies_lost=2), FEEDS[1])
+BOTH_LOST = tuple(replace(feed, watts=0.0, lost=True) for feed in FEEDS)
+
+
+def test_a_lost_feed_explains_the_reserve_that_its_racks_lack() -> None:
+    shelf = replace(SHELF, supplies=lost("psu-11", "psu-13"))
+    short = replace(RACK, shelves=(shelf,), running=2, needed=3, spare=-1, headroom_ratio=-0.1)
+    (one,) = found(replace(VIEW, racks=(short,), feeds=A_LOST, failovers=()))
+    assert (one.rule, one.title) == ("feed_lost", "Feed feed-a carries nothing: 1 rack short of supplies")
+
+
+def test_what_hangs_on_the_lost_feed_alone_is_silent_because_of_it() -> None:
+    feeds = (replace(A_LOST[0], parts=("shelf-A01", "pdu-N01")), FEEDS[1])
+    gone = tuple(DeviceNow(name, rack, False, 60.0) for name, rack in (("pdu-N01", "N01"), ("feed-a", "")))
+    other = DeviceNow("cdu-1", "", True, 1.0)
+    view = replace(VIEW, feeds=feeds, failovers=(), silent=(Silent("shelf-A01", "A01", ("psu-11",), ""),))
+    assert told(view, devices=(*gone, other)) == [("feed_lost", "feed-a", 2)]
+    # With the feed there, each of them is a finding of its own.
+    rules = {finding.rule for finding in found(replace(view, feeds=FEEDS), devices=(*gone, other))}
+    assert rules == {"device_silent", "part_silent"}
+
+
+def test_without_any_feed_batteries_are_no_news_of_their_own() -> None:
+    on_battery = {"batteries": (replace(BATTERY, state="discharging"),), "failovers": ()}
+    assert told(replace(VIEW, feeds=BOTH_LOST, **on_battery)) == [
+        ("feed_lost", "feed-a", 2),
+        ("feed_lost", "feed-b", 2),
+    ]
+    # With feed B there, a battery that carries the load says that B does not reach its rack.
+    view = replace(VIEW, feeds=A_LOST, **on_battery)
+    assert told(view) == [("feed_lost", "feed-a", 2), ("bbu_discharging", "bbu-A01 64", 1)]
+
+
+def test_what_the_other_feed_carries_is_told_as_what_is() -> None:
+    left = replace(FAILOVER, ratio=0.98)
+    titles = [finding.title for finding in found(replace(VIEW, feeds=A_LOST, failovers=(left,)))]
+    assert titles == ["Feed feed-a carries nothing", "feed-b carries 98% of its rating, without feed-a"]
+
+
+def test_a_phase_that_the_feed_lost_is_told_of_the_feed_alone() -> None:
+    feed = replace(PDU, name="feed-a", kind="meter", rack="", lost=("L2",))
+    feeds = (replace(FEEDS[0], parts=("shelf-A01", "pdu-N01")), FEEDS[1])
+    view = replace(VIEW, ac=(feed, replace(PDU, lost=("L2",))), feeds=feeds)
+    assert told(view) == [("phase_lost", "feed-a", 2)]
+
+
+STILL = tuple(replace(pump, running=False) for pump in PUMPS)
+SPARE = replace(UNIT, name="cdu-2", pumps=STILL, flow_margin_ratio=None, heat_watts=0.0, load_ratio=0.0)
+SPARE_CDU = replace(HEALTHY.cdus[0], name="cdu-2", tcs_supply_celsius=12.0, tcs_flow_liters_per_second=0.0)
+
+
+def test_a_unit_that_stands_by_for_another_on_its_racks_is_no_finding() -> None:
+    both = {"cdus": (HEALTHY.cdus[0], replace(SPARE_CDU, pumps=(0.0, 0.0)))}
+    assert told(replace(VIEW, units=(UNIT, SPARE)), **both) == []
+    # The one at work has to carry all, and is held to it: 8 kW of 10 kW want 0.8 x 0.5 of 0.25 L/s.
+    dry = {"cdus": (replace(HEALTHY.cdus[0], tcs_flow_liters_per_second=0.09), both["cdus"][1])}
+    assert told(replace(VIEW, units=(UNIT, SPARE)), **dry) == [("coolant_flow_low", "cdu-1", 1)]
+    # A fault is no standby, and neither is a unit that stands while none serves its racks.
+    broken = replace(SPARE, pumps=(replace(STILL[0], fault=True), STILL[1]))
+    assert ("pump_redundancy_lost", "cdu-2", 2) in told(replace(VIEW, units=(UNIT, broken)), **both)
+    assert ("pump_redundancy_lost", "cdu-2", 2) in told(
+        replace(VIEW, units=(replace(UNIT, pumps=STILL), SPARE)), **both
+    )
+
+
+def test_units_on_one_loop_share_its_load() -> None:
+    # Each carries 4 of 8 kW: 0.4 x 0.5 of 0.25 L/s is enough, where 0.8 of it would be asked of one alone.
+    half = replace(HEALTHY.cdus[0], tcs_flow_liters_per_second=0.06)
+    two = {"cdus": (half, replace(half, name="cdu-2"))}
+    assert told(replace(VIEW, units=(UNIT, replace(UNIT, name="cdu-2"))), **two) == []
+    assert told(VIEW, cdus=(half,)) == [("coolant_flow_low", "cdu-1", 1)]
+
+
+@pytest.mark.parametrize("standing", [0, 1])
+def test_pumps_that_take_turns_are_no_finding(standing: int) -> None:
+    pumps = tuple(replace(pump, running=i != standing) for i, pump in enumerate(PUMPS))
+    assert told(with_unit(pumps=pumps)) == [("pump_failed", "cdu-1", 1)]
+    gear = Gear(standby_pumps={"cdu-1": 1})
+    assert told(with_unit(pumps=pumps), settings=DashboardSettings(gear=gear)) == []
+    broken = tuple(replace(pump, fault=pump.running is False) for pump in pumps)
+    assert told(with_unit(pumps=broken), settings=DashboardSettings(gear=gear)) == [("pump_failed", "cdu-1", 1)]
+
+
+@pytest.mark.parametrize(("valve", "is_told"), [(None, True), (0.95, True), (0.3, False)])
+def test_a_supply_that_the_valve_holds_up_is_no_foul_exchanger(valve: float | None, is_told: bool) -> None:
+    # Winter: facility water of 10 degC, supply held at 32 degC.
+    view = with_unit(approach_celsius=22.0, fws=LoopNow(10.0, 36.0, valve_ratio=valve))
+    assert told(view) == ([("approach_high", "cdu-1", 2)] if is_told else [])
+
+
+def test_little_heat_and_little_load_are_not_judged() -> None:
+    assert told(with_unit(load_ratio=0.29, heat_mismatch_ratio=0.5)) == []
+    assert told(replace(VIEW, heats=(RackHeat("A01", 1900.0, 2900.0, 0.53),))) == []  # under 20 % of 10 kW
+    assert told(with_shelf(unit_watts=None, share_error_ratio=0.3)) == []
+
+
+def test_a_wet_detector_that_falls_silent_is_not_dry() -> None:
+    silent = LeakNow("A01", "A01", "rope", "rack", "silent", 300.0, "critical")
+    (one,) = found(replace(VIEW, leaks=(silent,)))
+    assert (one.rule, one.object, one.title) == ("leak_detected", "A01", "Leak in rack A01, and its detector is silent")
+    assert told(replace(VIEW, leaks=(replace(silent, last="normal"),))) == []
