@@ -286,6 +286,9 @@ def demo(
         bool, typer.Option("--check", help="run headless, compare with the factory's own state, exit")
     ] = False,
     seconds: Annotated[float, typer.Option(min=10, help="with --check: how long to run before comparing")] = 45.0,
+    patience: Annotated[
+        float, typer.Option(min=1, help="with --check: findings may take so many times as long, on a slow machine")
+    ] = 1.0,
 ) -> None:
     """Show a simulated AI factory live; nothing is left behind unless --keep.
 
@@ -301,7 +304,7 @@ def demo(
         live = stack.enter_context(_running(config, site))
         url = stack.enter_context(_web(live, site.dashboard, host, 0 if check else port))
         if check:
-            _prove(url, directory, seconds)
+            _prove(url, directory, seconds, patience)
         else:
             _wait_for_signal(_listening(url))
 
@@ -436,14 +439,14 @@ def _wait_for_signal(words: str) -> None:
     stop.wait()
 
 
-def _prove(url: str, directory: Path, seconds: float) -> None:
+def _prove(url: str, directory: Path, seconds: float, patience: float) -> None:
     """Compare what the dashboard says with the factory's own state; exit 1 if they differ by more than 1 %."""
     from collectors.simulator import check as proof
 
     control = json.loads((directory / "control.json").read_text())["url"]
     with err.status(f"running for {seconds:g} s ..."):
         try:
-            rows, agree = proof.check(url, control, seconds=seconds)
+            rows, agree = proof.check(url, control, seconds=seconds, patience=patience)
         except proof.CheckError as error:
             raise OSError(str(error)) from error
     print_proof(out, rows)

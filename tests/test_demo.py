@@ -52,6 +52,10 @@ def number(text: str) -> float:
     return float(text.replace(",", "").rstrip("%"))
 
 
+#: tests share their machine: findings may take so many times as long as is promised for one of their own
+PATIENCE = 4
+
+
 # One demo for all: thousands of readings a second on the machine that tests share are the dear part.
 @pytest.mark.slow
 @pytest.mark.live
@@ -60,7 +64,8 @@ def test_numbers_totals_and_findings_hold_while_gpus_and_the_facility_suffer(tmp
     script, temporary = tmp_path / "both.yaml", tmp_path / "left"
     script.write_text("\n".join(find_script(name).read_text() for name in ("gpu", "facility")))
     temporary.mkdir()
-    answer = run("demo", "--check", "--gpus", 64, "--faults", script, seconds=400, TMPDIR=str(temporary), COLUMNS="160")
+    command = ("demo", "--check", "--gpus", 64, "--faults", script, "--patience", PATIENCE)
+    answer = run(*command, seconds=400, TMPDIR=str(temporary), COLUMNS="160")
     assert answer.code == 0, answer.out + answer.err
     assert list(temporary.iterdir()) == []
     table = rows(answer.out)
@@ -100,5 +105,5 @@ def check_findings(table: dict[str, list[str]]) -> None:
     assert len(found) == sum(FOUND.values())
     for quantity in found:
         seconds, limit, *_ = table[quantity]
-        assert 0 <= number(seconds) <= number(limit) <= 85
+        assert 0 <= number(seconds) <= number(limit) <= 85 * PATIENCE
     assert number(table["no other findings"][0]) == 0

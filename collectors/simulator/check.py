@@ -113,6 +113,7 @@ def check(
     settle_seconds: float = 120.0,
     calm_seconds: float = CALM_SECONDS,
     look_seconds: float = LOOK_SECONDS,
+    patience: float = 1.0,
 ) -> tuple[list[Row], bool]:
     """Return a row per quantity and whether all pass, `seconds` after the dashboard speaks of the whole site.
 
@@ -120,7 +121,8 @@ def check(
     than `settle_seconds`: it shows in the numbers. A number within 1 % passes, a required one that is withheld does
     not; the set of idle GPUs must be the same. Faults that are planned to end are put off until all are seen, and
     waited for, with `calm_seconds` after the last one that touches a number; then the totals must agree within 0.1 %,
-    but for energy that nobody can see. Meanwhile the findings are looked at every `look_seconds`.
+    but for energy that nobody can see. Meanwhile the findings are looked at every `look_seconds`;
+    they may take `patience` times as long as is promised.
 
     Raises:
         CheckError: no readiness within `timeout_seconds`, no answer, or an answer without the parts agreed.
@@ -131,7 +133,7 @@ def check(
     _wait_ready(dashboard, timeout_seconds)
     _wait_covered(dashboard, settle_seconds)
     since = _let_begin(faults, dashboard, control) if faults else 0.0
-    watch = Watch(_get(f"{dashboard}/api/v1/snapshot")) if faults else None
+    watch = Watch(_get(f"{dashboard}/api/v1/snapshot"), patience) if faults else None
     time.sleep(0.0 if watch else seconds)
     if watch is not None:
         _watch_faults(watch, dashboard, control, seconds, calm_seconds, look_seconds)

@@ -13,6 +13,8 @@ from typing import Any
 
 #: a finding may begin that long after its fault ended
 GRACE_SECONDS = 30.0
+#: so may one that speaks of the whole site: its numbers are means over a minute, and such rules dwell for another
+SITE_GRACE_SECONDS = 180.0
 #: object of the findings that speak of the whole site
 _SITE = "site"
 #: findings about idle GPUs, which the simulated site has without any fault
@@ -41,7 +43,8 @@ EXPECTED: Mapping[str, Expected] = {
         ("coolant_flow_low",), 45, ("coolant_return_high", "delta_t_out", "filter_dp_high"), falsifies=True
     ),
     "psu_lost": Expected(("supply_lost",), 15, ("shelf_redundancy_lost", "share_error", "device_alarm")),
-    "bus_sag": Expected(("bus_voltage",), 7, ("device_alarm",)),
+    # 2 s until it is polled, 1 s until it is stored, 2 s until it is looked at, 2 s of dwell, 1 s of the look
+    "bus_sag": Expected(("bus_voltage",), 8, ("device_alarm",)),
     "pole_imbalance": Expected(("bus_pole_imbalance",), 20),
     "insulation_low": Expected(("insulation_low",), 15, ("device_alarm",)),
     "phase_loss": Expected(("phase_lost",), 30, ("ac_imbalance", "ac_phase_overload")),
@@ -70,7 +73,9 @@ class Seen:
 class Watch:
     """The findings of a dashboard while faults come and go."""
 
-    def __init__(self, snapshot: Mapping[str, Any]) -> None:
+    def __init__(self, snapshot: Mapping[str, Any], patience: float = 1.0) -> None:
+        """`patience` multiplies the times within which faults must be seen, for slow machines."""
+        self._patience = patience
         self._active = _alarms(snapshot)
         # Idle GPUs are the site's own; whatever else stands before any fault belongs to none.
         self._before = {alarm for alarm in self._active if alarm[0].startswith(_IDLE)}
@@ -98,7 +103,7 @@ class Watch:
         for kind, name in self._faults:
             if kind in EXPECTED:
                 seconds, what = self._seen.get((kind, name), (None, f"no {' or '.join(EXPECTED[kind].rules)}"))
-                yield Seen(kind, name, seconds, EXPECTED[kind].seconds, what)
+                yield Seen(kind, name, seconds, EXPECTED[kind].seconds * self._patience, what)
 
     @property
     def strangers(self) -> tuple[str, ...]:
@@ -113,11 +118,16 @@ def _alarms(snapshot: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
 def _belongs(alarm: tuple[str, str], fault: Mapping[str, Any], time: float) -> bool:
     """Return whether a finding that began at `time` (epoch seconds) comes of a fault."""
     rule, name = alarm
-    if time < fault["start"] or (fault["end"] is not None and time > fault["end"] + GRACE_SECONDS):
-        return False
     expected = EXPECTED.get(fault["kind"])
+    late = 0.0 if fault["end"] is None else time - float(fault["end"])
+    if time < fault["start"]:
+        return False
+    if expected is None and name == _SITE:
+        return late <= SITE_GRACE_SECONDS
+    if late > GRACE_SECONDS:
+        return False
     if expected is None:
-        return _is_at(name, (*fault["places"], _SITE))
+        return _is_at(name, fault["places"])
     return rule in (*expected.rules, *expected.along) and _is_at(name, fault["places"])
 
 

@@ -100,6 +100,18 @@ def test_a_fault_of_which_nothing_is_said_may_show_as_anything_at_its_places_or_
     assert watch.strangers == ("pump_failed on cdu-1",)
 
 
+@pytest.mark.parametrize(("at", "strangers"), [(209, ()), (211, ("efficiency_low on site",))])
+def test_what_speaks_of_the_whole_site_may_follow_for_three_minutes(at: float, strangers: tuple[str, ...]) -> None:
+    crash = fault("engine_crash", "node-a01-1", 10, 30, "A01", "vllm-node-a01-1")
+    assert watched(crash, snapshot(20), snapshot(at, ("efficiency_low", "site"))).strangers == strangers
+
+
+def test_patience_lengthens_what_is_allowed() -> None:
+    watch = Watch({"time": 0.0, "alarms": []}, patience=4)
+    watch.look(snapshot(20), [fault("leak", "A01", 10, 40, "A01")])
+    assert [seen.limit for seen in watch.seen()] == [20]
+
+
 def test_the_mapping_speaks_of_kinds_that_there_are_and_of_all_that_the_facility_can_suffer() -> None:
     facility = "leak pump_lost low_flow psu_lost bus_sag pole_imbalance phase_loss sensor_stuck unit_silent kw_for_w"
     assert EXPECTED.keys() == {*facility.split(), "insulation_low"}
