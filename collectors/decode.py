@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from collectors.collector import PollResult, Target
-from collectors.derived import Gap, Row, derive
+from collectors.derived import Gap, Row, derive, measurements_of
 from collectors.profile import Group, PointSpec, Profile, Raw
 from collectors.reading import Reading, RefusedError, compile_readings, implausible
 from collectors.series import Rows, Series, SeriesTemplate, Variables
@@ -48,6 +48,7 @@ class Batch:
         self._shadowed = frozenset((*COMMON_TAGS, *self._base))
         self._bases: dict[str, dict[str, str]] = {}
         self._rows: dict[str, Row] = {}
+        self._by_measurement: dict[str, list[Row]] = {}
         self._fields: dict[tuple[SeriesTemplate, Variables], dict[str, FieldValue]] = {}
         self._columns: dict[tuple[Rows, SeriesTemplate], Sequence[dict[str, FieldValue]]] = {}
         self._gaps: list[Gap] = []
@@ -178,7 +179,8 @@ class Batch:
         if self._wrapping and self._unwrap is not None:
             self._go_on(self._unwrap, time_ns / 1e9)
         for rule in self._profile.derived:
-            for found in derive(rule, list(self._rows.values()), self._gaps):
+            rows = [row for name in measurements_of(rule) for row in self._by_measurement.get(name, ())]
+            for found in derive(rule, rows, self._gaps):
                 if isinstance(found, Gap):
                     self._gaps.append(found)
                 else:
@@ -251,6 +253,7 @@ class Batch:
         row = self._rows.get(series.key)
         if row is None:
             row = self._rows[series.key] = Row(series, {})
+            self._by_measurement.setdefault(series.measurement, []).append(row)
         return row
 
     def _column(self, rows: Rows, template: SeriesTemplate) -> Sequence[dict[str, FieldValue]]:

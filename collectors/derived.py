@@ -97,6 +97,19 @@ def derive(rule: Derived, rows: Sequence[Row], gaps: Sequence[Gap]) -> list[Row 
     return found
 
 
+def measurements_of(rule: Derived) -> frozenset[str]:
+    """Return the measurements that a rule reads or writes."""
+    paths = [rule.to, rule.sum]
+    for each in (rule.median, rule.imbalance, rule.quotient, rule.difference):
+        paths.append(each[0] if each else None)
+    read = {path.partition(".")[0] for path in paths if isinstance(path, str)}
+    if rule.poles:
+        read.add("bus")
+    if rule.heat or rule.approach or rule.dew_margin or rule.dew_point:
+        read |= {"coolant", "environment"}
+    return frozenset(read)
+
+
 def _results(rule: Derived, poll: _Poll) -> Iterator[_Result]:
     if rule.sum is not None:
         yield from _fold(poll, rule.to, rule.sum, rule.tags, sum, is_whole=True)
@@ -127,7 +140,11 @@ def imbalance(values: Sequence[float]) -> float | None:
 
 
 def _matches(patterns: Patterns, tags: Mapping[str, str]) -> bool:
-    return all(fnmatchcase(tags.get(tag, "-"), pattern) for tag, pattern in patterns.items())
+    for tag, pattern in patterns.items():
+        value = tags.get(tag, "-")
+        if value != pattern and not fnmatchcase(value, pattern):
+            return False
+    return True
 
 
 def _filled(tags: Mapping[str, str], own: Mapping[str, str]) -> _Filled:

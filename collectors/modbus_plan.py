@@ -184,8 +184,10 @@ def make_units(profile: Profile, max_span: int, gap: int, unit: int | None) -> l
     """Return the units of a checked profile in the order in which it names them; `unit` stands in for its only one."""
     units: dict[int, Unit] = {}
     for group in profile.groups:
+        # They are the same for all units of a group, and a shelf has seventy; each row has lists of its own.
+        fast, slow = (_spans(group, every, max_span, gap) for every in ("fast", "slow"))
         for number in [unit] if unit is not None else unit_ids(group.each):
-            units.setdefault(number, Unit(number)).rows.append(_make_row(group, number, max_span, gap))
+            units.setdefault(number, Unit(number)).rows.append(_make_row(group, number, list(fast), list(slow)))
     return list(units.values())
 
 
@@ -200,7 +202,11 @@ def only_unit(profile: Profile) -> int | None:
     return numbers.pop() if len(numbers) == 1 else None
 
 
-def _make_row(group: Group, number: int, max_span: int, gap: int) -> Row:
+def _spans(group: Group, every: str, max_span: int, gap: int) -> list[Span]:
+    return make_spans(_readings(spec for spec in group.points if spec.every == every), max_span, gap)
+
+
+def _make_row(group: Group, number: int, fast: list[Span], slow: list[Span]) -> Row:
     each = group.each
     probe = parse_address(str(each["probe"]), "u16") if "probe" in each else None
     return Row(
@@ -209,8 +215,8 @@ def _make_row(group: Group, number: int, max_span: int, gap: int) -> Row:
         {str(each.get("as", "unit")): str(number)},
         probe,
         [parse_setting(name, entry) for name, entry in each.get("settings", {}).items()],
-        make_spans(_readings(spec for spec in group.points if spec.every == "fast"), max_span, gap),
-        make_spans(_readings(spec for spec in group.points if spec.every == "slow"), max_span, gap),
+        fast,
+        slow,
         is_once=bool(each.get("once", False)),
         present=None if probe else True,
     )

@@ -194,8 +194,9 @@ class Reader:
                 self._batch.miss(_missing(row, spec, why), row.group, spec, row.variables)
 
     def wait_for(self, row: Row) -> None:
-        """Note a row that is not known yet: no sum may leave it out."""
-        self._note(row, row.group.points, "not asked yet")
+        """Note a row that is not known yet: no sum may leave it out. For the rest of it one line speaks."""
+        summed = [spec for spec in row.group.points if spec.to in self._summed]
+        self._note(row, summed or row.group.points[:1], "not asked yet")
 
 
 def _rest(unit: Unit, why: str) -> None:

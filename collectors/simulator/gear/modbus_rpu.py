@@ -21,6 +21,8 @@ FAN_RPM = 8_000.0
 LOW_LEVEL_RATIO = 0.4
 RESERVOIR_ALARM, PUMP_ALARM = 1 << 0, 1 << 6
 INTERNAL_LEAK = 1 << 4
+#: what the fans of the heat exchanger draw of the whole
+EXCHANGER_RATIO = 0.4
 PUMP_UP_SECONDS = 1_000 * 3_600
 
 
@@ -64,15 +66,15 @@ class ReservoirPumpUnit:
 
     def _loop(self) -> Mapping[int, int]:
         cdus, index = self._factory.state.cdus, self._index
-        watts = u16(float(cdus.power_watts[index]) * 10)
+        watts = float(cdus.power_watts[index])
         return {
             36864: u16(float(cdus.tcs_flow_liters_per_second[index]) * 60 * 10),
             36865: i16(float(cdus.tcs_supply_celsius[index]) * 10),
             36866: i16(float(cdus.tcs_return_celsius[index]) * 10),
             36867: i16(float(cdus.tcs_supply_pascals[index]) / 1e3 * 10),
             36868: i16(float(cdus.tcs_return_pascals[index]) / 1e3 * 10),
-            36869: watts,
-            36870: watts,
+            36869: u16(watts * (1.0 - EXCHANGER_RATIO) * 10),
+            36870: u16(watts * 10),
             36871: u16(INPUT_VOLTS * 10),
             36872: i16(float(cdus.ambient_celsius[index]) * 10),
             36873: u16(float(cdus.pump_ratio[index].max()) * 100),
@@ -96,7 +98,7 @@ class ReservoirPumpUnit:
         inlet, outlet = float(cdus.ambient_celsius[index]), float(cdus.tcs_return_celsius[index]) - 2.0
         return {
             37120: u16(load * 100),
-            37121: u16(float(cdus.power_watts[index]) * 0.5 * 10),
+            37121: u16(float(cdus.power_watts[index]) * EXCHANGER_RATIO * 10),
             **dict.fromkeys(FAN_REGISTERS, u16(FAN_RPM * load)),
             37134: i16(outlet * 10),
             37135: i16(outlet * 10),
