@@ -166,7 +166,7 @@ def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str, str], ...]]:
     if window is None:
         return none, ()
     places, seconds, metered = tables.power_places, window[1] - window[0], _metered(tables)
-    drawn = integral(_inputs(tables, metered), *window)
+    drawn = _drawn(tables, metered, window)
     shape = (len(tables.site.racks), len(RACK_SOURCES))
     joules, covered, seen = (np.zeros(shape) for _ in range(3))
     at = places.rack[metered], places.source[metered]
@@ -207,7 +207,7 @@ def rack_samples(tables: Tables, racks: Bools) -> Samples:
 def rack_energies(tables: Tables, window: Window) -> Energy:
     """Return the energy of each rack of the site from its one source; a rack counts as one source. Units: J."""
     places, seconds, metered = tables.power_places, window[1] - window[0], _metered(tables)
-    drawn = integral(_inputs(tables, metered), *window)
+    drawn = _drawn(tables, metered, window)
     told = metered & (drawn.covered > 0)
     racks = one_source(
         places.rack[told], places.source[told], drawn.amount[told], drawn.covered[told], places.expected, seconds
@@ -227,6 +227,12 @@ def _meters(tables: Tables, scope: str, window: Window) -> Energy:
 def _inputs(tables: Tables, chosen: Bools) -> Samples:
     """Return the input power of the chosen devices; the others have no samples."""
     return tables.power.samples("active_watts").only(chosen)
+
+
+def _drawn(tables: Tables, chosen: Bools, window: Window) -> Windowed:
+    """Return what the chosen devices took; one that speaks of a part of its supplies is known in part. Units: J, s."""
+    drawn = integral(_inputs(tables, chosen), *window)
+    return drawn if tables.heard is None else Windowed(drawn.amount, drawn.covered * tables.heard)
 
 
 def _it_by_racks(tables: Tables, metered: Bools) -> bool:

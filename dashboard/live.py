@@ -215,7 +215,7 @@ class Live:
             if self._plant.seen is None:
                 return None
             if self._plant_ready is None:
-                content = plant_answer.to_json(self._plant, self._last)
+                content = plant_answer.to_json(self._plant, self._last, self.settings.alarms.facility)
                 self._plant_ready = self._pack(content, int(1000 * self._plant.time), "p")
             return self._plant_ready
 

@@ -22,7 +22,7 @@ class Number:
     end: float | None
     formula: str
     why: str = ""
-    #: an upper limit, or (low, high)
+    #: an upper limit (a lower one of what is better high), or (low, high)
     limit: float | tuple[float, float] | None = None
     target: float | None = None
 

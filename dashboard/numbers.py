@@ -153,4 +153,5 @@ def with_aims(numbers: Mapping[str, Number], settings: DashboardSettings, it_lim
     """Return the numbers with the settings' targets and limits beside them."""
     targets, limits = settings.targets.model_dump(), settings.limits.model_dump()
     limits["it_watts"] = it_limit
-    return {n: replace(v, target=targets.get(n), limit=limits.get(n)) for n, v in numbers.items()}
+    limits["bus_headroom_ratio"] = settings.alarms.facility.bus_headroom_low.warning
+    return {n: replace(v, target=targets.get(n), limit=limits.get(n, v.limit)) for n, v in numbers.items()}

@@ -96,11 +96,12 @@ def build(
     """
     memory = previous.memory if previous else None
     seen = observe(store, settings, memory.observation if memory else None, now)
-    tables, doubts = _trusted(_tables(site, settings, seen, memory, now, fabric.notes))
+    tables = _tables(site, settings, seen, memory, now, fabric.notes)
+    tables, doubts = _trusted(replace(tables, heard=_heard(tables, plant)))
     fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
     racks = facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks)
     cdus = facility.cdus(site, seen.coolant, now)
-    numbers = _doubted(_numbers(tables, boundaries(tables), fleet, cdus, plant), doubts)
+    numbers = _doubted(_numbers(tables, boundaries(tables), fleet, cdus, plant), doubts, plant)
     told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
     told = told or provenance.look(tables, seen.boards, fleet)
     timers = memory.timers if memory else {}
@@ -184,15 +185,31 @@ def _tables(
     )
 
 
+def _heard(tables: Tables, plant: plants.View) -> Floats | None:
+    """Return per power series the share of its supplies that it speaks of; None where every one speaks of all."""
+    shares = {shelf.name: shelf.coverage for shelf in plant.shelves if shelf.answers and shelf.coverage < 1}
+    if not shares:
+        return None
+    devices, kinds = tables.power.tags["device"], tables.power.tags["kind"]
+    told = [shares.get(d, 1.0) if k == "power_shelf" else 1.0 for d, k in zip(devices, kinds, strict=True)]
+    return np.array(told, dtype=np.float64)
+
+
 def _trusted(tables: Tables) -> tuple[Tables, Sequence[Doubt]]:
     """Return the tables without sources of rack power that cannot be right, and what they are."""
     doubted, told = doubtful(tables)
     return (replace(tables, doubted=doubted) if told else tables), [Doubt(*one) for one in told]
 
 
-def _doubted(numbers: dict[str, Number], doubts: Sequence[Doubt]) -> dict[str, Number]:
+def _doubted(numbers: dict[str, Number], doubts: Sequence[Doubt], plant: plants.View) -> dict[str, Number]:
     """Return the numbers, those of rack power with what was left out of them."""
-    why = "; ".join(f"rack {doubt.rack} left out: {doubt.text}" for doubt in doubts[:3])
+    lacking = [f"rack {doubt.rack} left out: {doubt.text}" for doubt in doubts]
+    lacking += [
+        f"{rack.name}: {rack.coverage:.0%} of its supplies are known"
+        for rack in plant.racks
+        if rack.source == "power_shelf" and rack.coverage < 1
+    ]
+    why = "; ".join(lacking[:3])
     names = ("rack_watts", "it_watts") if why else ()
     return numbers | {name: replace(numbers[name], why=numbers[name].why or why) for name in names}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dashboard.kpis.windows import Bools, Ints
+from dashboard.kpis.windows import Bools, Floats, Ints
 from dashboard.places import Places, PowerPlaces
 from dashboard.recent import Query, Recent
 from dashboard.settings import DashboardSettings
@@ -85,3 +85,5 @@ class Tables:
     fabric_notes: Mapping[str, str] = field(default_factory=dict)
     #: per power series: it cannot be right and counts nowhere; None before that was looked at
     doubted: Bools | None = None
+    #: per power series: share of the device's supplies that it speaks of; None where every one speaks of all
+    heard: Floats | None = None

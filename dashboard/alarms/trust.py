@@ -6,22 +6,32 @@ from collections.abc import Iterator
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.power import folded
 from dashboard.alarms.words import cooled, rack_place, those
-from dashboard.plant.read import Check
+from dashboard.plant.checks import Check
 
 _LONGEST = 160
 
 
-def find(scene: Scene) -> Iterator[Finding]:
-    """Yield what is the matter with the readings of power and coolant."""
-    spoken = folded(scene)
+def _silent(scene: Scene) -> Iterator[Finding]:
+    """Parts that tell nothing. On a lost feed it is the feed's; which feed an unheard supply hangs on nobody knows."""
+    spoken, shelves = folded(scene), {shelf.name for shelf in scene.plant.shelves}
+    dark = {part for feed in scene.plant.feeds if feed.lost for part in feed.parts}
     for silent in scene.plant.silent:
         parts = [part for part in silent.parts if (silent.device, part) not in spoken]
-        if not parts:
+        unheard = 0 if silent.device in dark else silent.unheard
+        if not parts and not unheard:
             continue
-        racks = those(silent.rack) or cooled(scene, silent.device)
         what = parts[0] if len(parts) == 1 else f"{len(parts)} parts"
-        title, place = f"No answer from {what} of {silent.device}", rack_place(scene, silent.rack)
-        yield Finding("part_silent", silent.device, 3, title, place, silent.why or ", ".join(parts[:3]), racks)
+        title = f"No answer from {what} of {silent.device}"
+        if unheard:
+            title = f"{silent.expected - unheard - len(parts)} of {silent.expected} supplies of {silent.device} answer"
+        place, racks = rack_place(scene, silent.rack), those(silent.rack) or cooled(scene, silent.device)
+        hit = "power partly unknown" if silent.device in shelves else "readings missing"
+        yield Finding("part_silent", silent.device, 3, title, place, hit, racks)
+
+
+def find(scene: Scene) -> Iterator[Finding]:
+    """Yield what is the matter with the readings of power and coolant."""
+    yield from _silent(scene)
     by_device: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for check in scene.plant.checks:
         by_device[check.device, check.rack].append(check)

@@ -18,7 +18,7 @@
     if (limit === null) return aim;
     const most = Array.isArray(limit)
       ? held(limit, (v) => v < limit[0] || v > limit[1], `limits ${limit.map(writeEdge).join(" – ")}`, LIMIT_PASSED)
-      : held([limit], wrong(limit), `limit ${writeEdge(limit)}`, LIMIT_PASSED);
+      : held([limit], wrong(limit), `limit ${better === "high" ? "≥ " : ""}${writeEdge(limit)}`, LIMIT_PASSED);
     return aim && !most.priority ? aim : most;
   };
 

@@ -3,17 +3,13 @@
   "use strict";
   const TokenWatt = window.TokenWatt;
   const { el } = TokenWatt;
-  const PERIOD_SECONDS = 2; // as often as the server makes it
   const TIMEOUT_MS = 3000;
-  const LATE_SECONDS = 6; // three of its periods
-  const DATA_LATE_SECONDS = 20; // three times the slowest poll
-  const LOST_SECONDS = 60;
+  // As often as the server makes it, three of its periods, three times the slowest poll.
+  const LIMITS = { period: 2, late: 6, dataLate: 20, lost: 60 };
   const SMALL_WIDTH = 700;
 
-  const here = () => Boolean(document.querySelector("main.facilities"));
   const facility = (TokenWatt.facility = { body: null, columns: {} });
   let feed = null;
-  let asked = -Infinity;
 
   const known = (facility.known = (value) => value !== null && value !== undefined);
   facility.isSmall = (node) => TokenWatt.room(node).width < SMALL_WIDTH * TokenWatt.scale();
@@ -23,40 +19,17 @@
     facility.columns = Object.fromEntries(body.supply_columns.map((name, i) => [name, i]));
   }
 
-  facility.refresh = async function () {
+  async function ask() {
     feed ??= TokenWatt.feed("/api/v1/facility", TIMEOUT_MS);
-    asked = performance.now() / 1000;
     const body = await TokenWatt.ask(feed);
     if (!body) return;
     accept(body);
     TokenWatt.paint();
-  };
+  }
 
+  const page = TokenWatt.ownPage({ name: "facilities", limits: LIMITS, ask, moved: () => TokenWatt.paint() });
   // The state of what is drawn: null on other pages, and where nothing of power and coolant was ever told.
-  facility.freshness = function () {
-    if (!here()) return null;
-    const { body } = facility;
-    if (!body) return { state: "connecting", age: 0, from: null };
-    if (body.data_time === null) return null;
-    const link = performance.now() / 1000 - feed.at;
-    const producer = Math.max(0, TokenWatt.now() - body.time);
-    const data = Math.max(0, TokenWatt.now() - body.data_time);
-    const age = Math.max(link, producer, data);
-    const late = Math.max(link, producer) > LATE_SECONDS || data > DATA_LATE_SECONDS;
-    return { state: age > LOST_SECONDS ? "lost" : late ? "stale" : "live", age, from: body.data_time };
-  };
-
-  // A page that was just opened asks at once; one that nobody looks at does not ask.
-  setInterval(() => {
-    if (here() && !document.hidden && performance.now() / 1000 - asked >= PERIOD_SECONDS) facility.refresh();
-  }, 250);
-
-  // Back and forward within this page are ours: Dash would make the whole page anew.
-  window.addEventListener("popstate", (event) => {
-    if (!here() || !location.pathname.endsWith("/facilities")) return;
-    event.stopImmediatePropagation();
-    TokenWatt.paint();
-  }, true);
+  facility.freshness = () => (facility.body?.data_time === null ? null : page.freshness(facility.body, feed?.at));
 
   // What is wrong is what an alarm says: an operator who compares the two finds one truth. 0 where there is none.
   const told = { alarms: null, of: new Map() };
@@ -98,7 +71,6 @@
     TokenWatt.tellAges();
   };
 
-  // --- how single things are written ---
   facility.since = (age, more) => (known(age) ? el("span", { "data-since": facility.body.time - age, ...more }) : TokenWatt.NONE);
   const share = (ratio, decimals) => (ratio * 100).toFixed(decimals ?? 0).replace(/^-(?=[0.]+$)/, "").replace("-", "\u2212");
   facility.percent = (ratio, decimals) => (known(ratio) ? `${share(ratio, decimals)} %` : TokenWatt.NONE);

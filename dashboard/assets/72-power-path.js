@@ -48,6 +48,14 @@
     Object.assign(made, { body, alarms, paths: new Map(body.racks.map((rack) => [rack.name, path(rack, feeds, pdus)])) });
     return made.paths;
   };
+  // How many supplies work: of a shelf that tells nothing nobody knows.
+  facility.working = function ({ shelves, running }, after) {
+    const told = shelves.filter((shelf) => shelf.answers);
+    const quiet = shelves.length - told.length;
+    if (!told.length) return "silent";
+    const expected = shelves.reduce((sum, shelf) => sum + shelf.expected, 0);
+    return `${running} of ${expected}${after || ""}${quiet ? `, ${facility.plural(quiet, "shelf", "shelves")} silent` : ""}`;
+  };
   const severity = (shelf) => facility.priority(ALL, shelf.name) || 9;
   facility.rules = RULES;
 
@@ -121,7 +129,9 @@
     const state = facility.columns.state;
     const step = Math.min(14, 104 / Math.max(1, shelf.supplies.length, shelf.expected));
     const side = Math.max(2, step - 3);
-    const unheard = Array.from({ length: Math.max(0, shelf.expected - shelf.supplies.length) }, () => ({ [state]: "silent" }));
+    // A shelf that tells of itself as a whole alone has none to show.
+    const missing = shelf.supplies.length || !shelf.answers ? Math.max(0, shelf.expected - shelf.supplies.length) : 0;
+    const unheard = Array.from({ length: missing }, () => ({ [state]: "silent" }));
     return [...shelf.supplies, ...unheard].map((supply, i) => {
       const left = x + i * step;
       const gone = ["failed", "lost"].includes(supply[state]);
@@ -178,12 +188,11 @@
   function source({ shelf, pdu, names }, rack, y) {
     if (!shelf) return text(318, y - 7, pdu ? pdu.name : "", "small");
     const priority = facility.priority(RULES.supplies, ...names);
-    const seen = rack.shelves.reduce((sum, one) => sum + one.expected, 0);
     const needs = known(rack.needed) ? `needs ${rack.needed}` : "";
     return [
       rectifier(268, y, (shelf.bus?.kind || "").replace("+/-", "±")),
       rack.shelves.length === 1 ? supplies(shelf, 318, y - 19) : text(318, y - 8, facility.plural(rack.shelves.length, "shelf", "shelves"), "small"),
-      text(318, y + 18, [`${rack.running} of ${seen}`, needs].filter(Boolean).join(", "), priority ? `small ${ink(priority)}` : "unit"),
+      text(318, y + 18, [facility.working(rack), needs].filter(Boolean).join(", "), priority ? `small ${ink(priority)}` : "unit"),
       flag(priority, 312, y, 0.66),
     ];
   }

@@ -39,7 +39,7 @@
     number("p99_watts", "p99 kW", 78, "kilowatts", 1e3),
     number("headroom_ratio", "Headroom %", 108, "percent", 0.01, judge(...rules.headroom)),
     number("stranded_watts", "Stranded kW", 112, "kilowatts", 1e3),
-    column("supplies", "Supplies", 104, { type: "rightAligned", headerTooltip: "work / expected, needed for the load", cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", facility.priority(rules.supplies, ...data.path.names) ? `is-p${facility.priority(rules.supplies, ...data.path.names)}` : ""] }),
+    column("supplies", "Supplies", 104, { type: "rightAligned", headerTooltip: "how many work of those expected, needed for the load", cellClass: ({ data }) => ["ag-right-aligned-cell", "figure", facility.priority(rules.supplies, ...data.path.names) ? `is-p${facility.priority(rules.supplies, ...data.path.names)}` : ""] }),
     number("volts", "Bus V", 76, "volts", 1, judge(...rules.bus)),
     number("deviation", "Bus off %", 88, "percent", 0.01, judge(...rules.bus)),
     number("imbalance", "Uneven %", 90, "share", 0.01, judge(...rules.poles)),
@@ -57,7 +57,6 @@
     const { rack } = path;
     const bus = path.shelf?.bus;
     const heat = facility.heat(rack);
-    const expected = rack.shelves.reduce((sum, shelf) => sum + shelf.expected, 0);
     const given = rack.shelves.map((shelf) => shelf.efficiency_ratio).filter(known);
     return {
       ...rack,
@@ -67,7 +66,7 @@
       priority: path.priority || heat.priority || 0,
       feeds: path.taps.map((feed) => feed.name).join(" + "),
       source: SOURCES[rack.source] || rack.source,
-      supplies: expected ? `${rack.running} / ${expected}${known(rack.needed) ? `, ${rack.needed}` : ""}` : "",
+      supplies: rack.shelves.length ? `${facility.working(rack)}${known(rack.needed) ? `, ${rack.needed}` : ""}` : "",
       volts: bus?.volts ?? null,
       deviation: bus?.deviation_ratio ?? null,
       imbalance: bus?.imbalance_ratio ?? path.pdu?.imbalance_ratio ?? null,

@@ -30,10 +30,9 @@
   facility.rackFacts = function ({ rack, shelf, pdu, names }) {
     const heat = facility.heat(rack);
     const bus = shelf?.bus;
-    const expected = rack.shelves.reduce((sum, one) => sum + one.expected, 0);
     return [
       fact("Draws", write("power", rack.watts), 0, rack.coverage < 1 ? `${TokenWatt.coverage(rack.coverage)} covered` : known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : ""),
-      expected ? fact("Supplies", `${rack.running} of ${expected} work`, facility.priority(rules.supplies, ...names), known(rack.needed) ? `${rack.needed} needed` : "") : null,
+      rack.shelves.length ? fact("Supplies", facility.working(rack, " work"), facility.priority(rules.supplies, ...names), known(rack.needed) ? `${rack.needed} needed` : "") : null,
       fact("Headroom", facility.percent(rack.headroom_ratio), facility.priority(rules.headroom, ...names), known(rack.usable_watts) ? `of ${write("power", rack.usable_watts)}` : ""),
       bus ? fact("Bus", facility.volts(bus.volts), facility.priority(rules.bus, ...names), known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${facility.volts(bus.set_point_volts)}` : "no set point") : null,
       bus && known(bus.imbalance_ratio) ? fact("Poles", `${facility.volts(bus.positive_volts)}, ${facility.volts(bus.negative_volts)}`, facility.priority(rules.poles, ...names), `uneven by ${facility.percent(bus.imbalance_ratio, 2)}`) : null,
@@ -82,7 +81,9 @@
         facility.since(cell("age")),
       ];
     });
-    return facility.table(`Supplies of ${shelf.name}`, ["Supply", "State", "Feed", "Takes", "Gives", "Current", "Off even share", "Efficiency", "Age"], rows, ["Supply", "State", "Feed"]);
+    const table = facility.table(`Supplies of ${shelf.name}`, ["Supply", "State", "Feed", "Takes", "Gives", "Current", "Off even share", "Efficiency", "Age"], rows, ["Supply", "State", "Feed"]);
+    const never = shelf.unheard ? el("p", { class: "empty" }, `${facility.plural(shelf.unheard, "more supply", "more supplies")} of the inventory never answered`) : null;
+    return [table, never].filter(Boolean);
   }
 
   function phases(pdu) {

@@ -7,7 +7,6 @@
   const MOST = 6;
   const MOST_ROWS = 40;
 
-  // --- leaks ---
   const LEAK = { critical: ["leak", 1], warning: ["warning", 3], sensor_fault: ["detector fault", 3], silent: ["silent", 3] };
   const byState = (a, b) => LEAK[a.state][1] - LEAK[b.state][1] || a.age - b.age;
 
@@ -30,7 +29,6 @@
     });
   };
 
-  // --- readings that cannot be ---
   const RULES = {
     apparent: "more power than volts and amperes allow",
     product: "power is not volts times amperes",
@@ -57,10 +55,15 @@
     return el("li", {},
       TokenWatt.chip(alarm?.priority || 3, alarm?.ack ? "open" : ""),
       el("span", {}, el("b", {}, `${first.device}: ${RULES[first.rule] || first.rule}`), el("small", {}, first.text), el("small", {}, `${subjects} · failed ${facility.plural(most, "time")}`)),
-      alarm ? el("span", { class: "when", "data-since": alarm.since, title: "since it is told" }) : facility.since(first.age, { class: "when", title: "since it failed last" }));
+      el("span", { class: "when", "data-since": Math.min(...group.map((check) => check.since)), title: "since it fails" }));
   }
 
-  const quiet = (one) => el("li", {}, TokenWatt.chip(3), el("span", {}, el("b", {}, `${one.device}: ${one.parts.slice(0, 3).join(", ")}${one.parts.length > 3 ? ` + ${one.parts.length - 3}` : ""} silent`), el("small", {}, one.why)), el("span", {}));
+  function quiet(one) {
+    const parts = one.parts.length ? `${one.parts.slice(0, 3).join(", ")}${one.parts.length > 3 ? ` + ${one.parts.length - 3}` : ""} silent` : "";
+    const never = one.unheard ? `${one.unheard} of ${facility.plural(one.expected, "supply", "supplies")} never answered` : "";
+    const said = `${one.device}: ${[parts, never].filter(Boolean).join(", ")}`;
+    return el("li", {}, TokenWatt.chip(3), el("span", {}, el("b", {}, said), el("small", {}, one.why)), el("span", {}));
+  }
 
   TokenWatt.widgets.doubts = function (node, spec, live) {
     facility.drawing(node, live, ({ checks, silent }) => {
@@ -70,7 +73,6 @@
     });
   };
 
-  // --- coolant units in full ---
   const PUMP = (pump) => `${pump.name}: ${pump.silent ? "silent" : pump.fault ? "fault" : pump.running === null ? "not told" : pump.running ? [known(pump.speed_ratio) ? facility.percent(pump.speed_ratio) : "", known(pump.speed_rpm) ? write("revolutions", pump.speed_rpm) : ""].filter(Boolean).join(", ") || "runs" : "stands"}`;
   const pair = (form, a, b) => (known(a) || known(b) ? `${write(form, a)}, ${write(form, b)}` : TokenWatt.NONE);
   const plain = (value, decimals) => (known(value) ? value.toFixed(decimals) : TokenWatt.NONE);
@@ -103,7 +105,6 @@
     facility.drawing(node, live, ({ units }) => (units.length ? facility.table("Coolant units", UNIT_HEADS, units.map(unitRow), ["Unit", "Pumps"]) : el("p", { class: "empty" }, "No coolant distribution unit reports here.")));
   };
 
-  // --- meters and rack PDUs ---
   const grave = (one) => facility.priority(null, one.name) || 9;
   function acRow(one) {
     const judged = (rules, words) => inked(facility.priority(rules, one.name), words);
@@ -128,7 +129,6 @@
     });
   };
 
-  // --- batteries ---
   const BATTERY = { fault: 2, discharging: 2, off: 3 };
   function batteryRow(one) {
     const object = one.unit ? `${one.device} ${one.unit}` : one.device;

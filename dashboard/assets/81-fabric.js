@@ -2,18 +2,14 @@
 (function () {
   "use strict";
   const TokenWatt = window.TokenWatt;
-  const PERIOD_SECONDS = 5; // half of what the server takes to make the next
   const TIMEOUT_MS = 5000;
-  const LATE_SECONDS = 30; // three times the server's period
-  const DATA_LATE_SECONDS = 60; // twice the slowest poll of a switch
-  const LOST_SECONDS = 120;
+  // Half of what the server takes to make the next, three times its period, twice the slowest poll of a switch.
+  const LIMITS = { period: 5, late: 30, dataLate: 60, lost: 120 };
 
   const query = () => new URLSearchParams(location.search);
-  const here = () => Boolean(document.querySelector("main.fabric"));
   // `body` is what is drawn: a metric that was asked for and did not come yet changes nothing.
   const fabric = (TokenWatt.fabric = { body: null, at: null, wanted: null, ports: new Map() });
   let feed = null;
-  let asked = -Infinity;
 
   // Options go into the address: a panel reloads to what it showed. Without `step` there is no way back to the last one.
   fabric.option = (name) => query().get(name) || "";
@@ -25,12 +21,6 @@
     if (step) history.pushState({ ...history.state, step }, "", address);
     else history.replaceState(history.state, "", address);
   };
-  // Back and forward within this page are ours: Dash would make the whole page anew.
-  window.addEventListener("popstate", (event) => {
-    if (!here() || !location.pathname.endsWith("/fabric")) return;
-    event.stopImmediatePropagation();
-    fabric.moved();
-  }, true);
 
   fabric.key = (name, port) => `${name} ${port}`;
   fabric.metric = () => fabric.body.metrics.find((metric) => metric.name === fabric.body.metric);
@@ -70,11 +60,10 @@
     TokenWatt.paint();
   };
 
-  fabric.refresh = async function () {
+  async function ask() {
     const url = address();
     if (!feed || feed.url !== url) feed = { ...TokenWatt.feed(url, TIMEOUT_MS), at: fabric.at };
     const mine = feed;
-    asked = performance.now() / 1000;
     const body = await TokenWatt.ask(mine);
     if (mine !== feed) return; // another metric was chosen meanwhile
     fabric.at = mine.at;
@@ -82,7 +71,10 @@
     if (!body) return;
     accept(body);
     TokenWatt.paint();
-  };
+  }
+
+  const page = TokenWatt.ownPage({ name: "fabric", limits: LIMITS, ask, moved: () => fabric.moved() });
+  fabric.refresh = page.refresh;
 
   fabric.choose = function (name) {
     fabric.wanted = name;
@@ -91,22 +83,7 @@
   };
 
   // The state of what is drawn: null on other pages, where it does not count.
-  fabric.freshness = function () {
-    if (!here()) return null;
-    const { body } = fabric;
-    if (!body || body.data_time === null) return { state: "connecting", age: 0, from: null };
-    const link = performance.now() / 1000 - fabric.at;
-    const producer = Math.max(0, TokenWatt.now() - body.time);
-    const data = Math.max(0, TokenWatt.now() - body.data_time);
-    const age = Math.max(link, producer, data);
-    const late = Math.max(link, producer) > LATE_SECONDS || data > DATA_LATE_SECONDS;
-    return { state: age > LOST_SECONDS ? "lost" : late ? "stale" : "live", age, from: body.data_time };
-  };
-
-  // A page that was just opened asks at once; one that nobody looks at does not ask.
-  setInterval(() => {
-    if (here() && !document.hidden && performance.now() / 1000 - asked >= PERIOD_SECONDS) fabric.refresh();
-  }, 250);
+  fabric.freshness = () => page.freshness(fabric.body?.data_time === null ? null : fabric.body, fabric.at);
 
   const plural = (count, one, many) => `${TokenWatt.count(count)} ${count === 1 ? one : many || `${one}s`}`;
   fabric.plural = plural;

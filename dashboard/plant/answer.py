@@ -5,12 +5,14 @@
  "summary": {"racks": 5, "racks_metered": 5, "supplies": 28, "supplies_gone": 0, "parts_silent": 0, "units": 2, "leaks": 0,
    "checks_failed": 0, "headroom_ratio": 0.41, "feed_headroom_watts": 41000.0, "liquid_watts": 60000.0, "watts": 78000.0,
    "liquid_heat_ratio": 0.82, "coverage": 1.0},
+ "limits": {"dew_margin_low": {"warning": 5.0, "critical": 2.0}, "reservoir_low": {"warning": 0.4, "critical": 0.2},
+   "bus_headroom_low": {"warning": 0.15, "critical": 0.05}, "feed_failover_overload": {"warning": 0.9, "critical": 1.0}},
  "racks": [{"name": "A02", "row": "A", "watts": 19800.0, "source": "power_shelf", "output_watts": 19300.0,
    "p99_watts": 20100.0, "p99_seconds": 3600.0, "usable_watts": 33000.0, "headroom_ratio": 0.39, "stranded_watts": 11250.0,
    "running": 7, "needed": 4, "spare": 3, "silent": ["shelf-a02 psu-13"], "age": 1.2, "coverage": 1.0,
    "heat": {"liquid_watts": 16300.0, "balance_ratio": 0.0},
-   "shelves": [{"name": "shelf-a02", "expected": 7, "unit_watts": 5500.0, "input_watts": 19800.0, "output_watts": 19300.0,
-     "efficiency_ratio": 0.975, "share_error_ratio": 0.011, "load_ratio": 0.5, "age": 1.2, "answers": true,
+   "shelves": [{"name": "shelf-a02", "expected": 7, "unheard": 0, "coverage": 1.0, "unit_watts": 5500.0, "input_watts": 19800.0,
+     "output_watts": 19300.0, "efficiency_ratio": 0.975, "share_error_ratio": 0.011, "load_ratio": 0.5, "age": 1.2, "answers": true,
      "bus": {"kind": "+/-400 V", "volts": 799.2, "set_point_volts": 800.0, "set_point_source": "told", "deviation_ratio": -0.001,
        "positive_volts": 399.8, "negative_volts": -399.4, "imbalance_ratio": 0.0005, "min_volts": 798.0, "max_volts": 800.1,
        "ripple_volts": 0.4, "amperes": 24.1, "insulation_ohms": 5e6, "ohms_per_volt": 6256.0, "ground_fault": false, "age": 1.2},
@@ -40,8 +42,9 @@
    "age": 3.0}],
  "leaks": [{"device": "A01", "rack": "A01", "detector": "rope", "level": "rack", "state": "normal", "last": "normal", "age": 4.0}],
  "checks": [{"device": "shelf-a01", "rack": "A01", "rule": "product", "subject": "power[circuit=psu-208]", "text": "4.87 W ...",
-   "deviation_ratio": -0.999, "failures": 12, "age": 1.0}],
- "silent": [{"device": "shelf-a01", "rack": "A01", "parts": ["psu-208"], "why": "unit 208: no answer"}]}
+   "deviation_ratio": -0.999, "failures": 12, "since": 1759999900.0, "age": 1.0}],
+ "silent": [{"device": "shelf-a01", "rack": "A01", "parts": ["psu-208"], "why": "unit 208: no answer", "unheard": 0,
+   "expected": 7}]}
 ```
 
 `supplies` are rows of `supply_columns`. A supply's `state`: ok warning failed off lost silent (`lost`: carries nothing while the
@@ -49,29 +52,38 @@ others do; `silent`: tells nothing for 3 of its periods). `bus.kind`: 48 V, 400 
 site.yaml), told (by the device), usual (median of the last hour). `spare`: supplies that may fail before the load is too much.
 `shelves`: those that stand in no known rack. `feeds.supplies` counts those that say on which feed they hang. `ac`: meters and rack
 PDUs. A loop's `valve_ratio` and pressures are null where it has none. `leaks`: every detector; state normal warning critical
-sensor_fault silent, `last` what it last told. Values older than 3 of their periods are null.
+sensor_fault silent, `last` what it last told. `limits`: of the settings, null where that level is not used. A shelf's `unheard`: supplies of the
+inventory that never told of themselves while others do; `coverage` (k of n): the supplies that its power speaks of, 1 where the shelf measures
+the whole itself; a rack's: of its source. `checks.since`: first of the failures that go on, at most an hour before they were first seen.
+`silent.parts` told of themselves and tell nothing; `unheard` of `expected` never did, for the 30 s that the device answers. Values older than 3 of their periods are null.
 """  # noqa: E501
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from dashboard.facility_settings import Above, Below, Rules
+from dashboard.plant.checks import Check
 from dashboard.plant.coolant import LoopNow, UnitNow
 from dashboard.plant.racks import RackPower
-from dashboard.plant.read import Check
 from dashboard.plant.shelves import GONE, ShelfNow, SupplyNow
 from dashboard.plant.view import View
 from dashboard.snapshot import Snapshot
 
 SCHEMA = 1
+#: rules whose limits the page draws
+LIMITS = ("dew_margin_low", "reservoir_low", "bus_headroom_low", "feed_failover_overload")
 SUPPLY_COLUMNS = (
     "name", "feed", "input_watts", "output_watts", "output_amperes", "share_error_ratio", "efficiency_ratio", "state",
     "age",
 )  # fmt: skip
 
 
-def to_json(view: View, last: Snapshot | None) -> dict[str, Any]:
-    """Return the view in plain values; `last`: the newest snapshot, whose numbers stand in the summary."""
+def to_json(view: View, last: Snapshot | None, rules: Rules) -> dict[str, Any]:
+    """Return the view in plain values.
+
+    `last`: the newest snapshot, whose numbers stand in the summary; `rules`: whose limits stand beside the values.
+    """
     seen = view.seen
     data_time = seen.data_time if seen else None
     return {
@@ -80,6 +92,7 @@ def to_json(view: View, last: Snapshot | None) -> dict[str, Any]:
         "data_time": None if data_time is None else round(data_time, 3),
         "synthetic": bool(last and last.synthetic),
         "summary": _summary(view, last),
+        "limits": {rule: _limits(getattr(rules, rule)) for rule in LIMITS},
         "racks": [_rack(rack, view) for rack in view.racks],
         "supply_columns": SUPPLY_COLUMNS,
         "shelves": [_shelf(shelf) for shelf in view.loose],
@@ -92,6 +105,10 @@ def to_json(view: View, last: Snapshot | None) -> dict[str, Any]:
         "checks": [_check(check, view.time) for check in view.checks],
         "silent": [asdict(silent) for silent in view.silent],
     }
+
+
+def _limits(rule: Above | Below) -> dict[str, float | None]:
+    return {"warning": rule.warning, "critical": rule.critical}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +141,7 @@ def _summary(view: View, last: Snapshot | None) -> dict[str, Any]:
             "racks_metered": len(watts),
             "supplies": len(supplies),
             "supplies_gone": sum(supply.state in GONE for supply in supplies),
-            "parts_silent": sum(len(silent.parts) for silent in view.silent),
+            "parts_silent": sum(len(silent.parts) + silent.unheard for silent in view.silent),
             "units": len(view.units),
             "leaks": sum(leak.state in ("warning", "critical") for leak in view.leaks),
             "checks_failed": len(view.checks),
@@ -141,8 +158,6 @@ def _summary(view: View, last: Snapshot | None) -> dict[str, Any]:
 def _rack(rack: RackPower, view: View) -> dict[str, Any]:
     heat = next((one for one in view.heats if one.name == rack.name), None)
     ages = [shelf.age for shelf in rack.shelves if shelf.age is not None]
-    told = [supply.state != "silent" for shelf in rack.shelves for supply in shelf.supplies]
-    expected = sum(shelf.expected for shelf in rack.shelves)
     return _plain(
         {
             "name": rack.name,
@@ -160,7 +175,7 @@ def _rack(rack: RackPower, view: View) -> dict[str, Any]:
             "spare": rack.spare,
             "silent": list(rack.silent),
             "age": max(ages, default=None),
-            "coverage": sum(told) / expected if expected else float(rack.watts is not None),
+            "coverage": rack.coverage,
             "heat": {"liquid_watts": heat.liquid_watts, "balance_ratio": heat.balance_ratio} if heat else None,
             "shelves": [_shelf(shelf) for shelf in rack.shelves],
         }
@@ -172,6 +187,8 @@ def _shelf(shelf: ShelfNow) -> dict[str, Any]:
         {
             "name": shelf.name,
             "expected": shelf.expected,
+            "unheard": shelf.unheard,
+            "coverage": shelf.coverage if shelf.answers else 0.0,
             "unit_watts": shelf.unit_watts,
             "input_watts": shelf.input_watts,
             "output_watts": shelf.output_watts,
@@ -208,5 +225,6 @@ def _check(check: Check, now: float) -> dict[str, Any]:
         "text": check.text,
         "deviation_ratio": check.deviation,
         "failures": int(check.failures),
+        "since": round(check.since, 3),
         "age": round(max(0.0, now - check.time), 3),
     }

@@ -1,6 +1,7 @@
 """The live numbers of power and coolant that stand in the snapshot beside the others."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,12 +43,16 @@ def _headroom(tables: Tables, feeds: Mapping[str, Feed], paired: list[list[str]]
     share = min(coverage(covered[name], 1, seconds) for name in names)
     # The mean over what is known: a gap is not a time without load.
     watts = {name: joules[name] / covered[name] if covered[name] > 0 else 0.0 for name in names}
+    rated = [[feeds[name].rated_watts or 0.0 for name in group] for group in paired]
     left = [
-        hvdc.failover_headroom([watts[name] for name in group], [feeds[name].rated_watts or 0.0 for name in group])
-        for group in paired
+        (value, sum(ratings) - max(ratings))
+        for group, ratings in zip(paired, rated, strict=True)
+        if (value := hvdc.failover_headroom([watts[name] for name in group], ratings)) is not None
     ]
-    value = min(each for each in left if each is not None)
-    return number(value, "W", "facility", formula, window=window, coverage=share)
+    value, stays = min(left)
+    told = number(value, "W", "facility", formula, window=window, coverage=share)
+    most = tables.settings.alarms.facility.feed_failover_overload.warning
+    return told if most is None else replace(told, limit=max(0.0, (1.0 - most) * stays))
 
 
 def bus_headroom_number(plant: View) -> Number:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dashboard.facility_settings import Gear
 from dashboard.kpis import hvdc
+from dashboard.kpis.efficiency import OK_COVERAGE
 from dashboard.kpis.power import RACK_SOURCES
 from dashboard.plant.read import POWER, Seen
 from dashboard.plant.shelves import ShelfNow, sum_of_all
@@ -34,17 +35,49 @@ class RackPower:
     spare: int | None
 
     @property
+    def coverage(self) -> float:
+        """Return the share of what feeds the rack that its power speaks of."""
+        if self.source not in ("", "power_shelf") or not self.shelves:
+            return float(self.watts is not None)
+        return supplies_told(self.shelves)
+
+    @property
     def silent(self) -> tuple[str, ...]:
         """Return the supplies that tell nothing, with their shelf."""
         return tuple(f"{shelf.name} {name}" for shelf in self.shelves for name in shelf.silent)
 
 
+def supplies_told(own: Sequence[ShelfNow]) -> float:
+    """Return the share of the shelves' supplies that their input power speaks of; a silent shelf tells of none."""
+    counts = [max(shelf.expected, 1) for shelf in own]
+    told = (shelf.coverage * count for shelf, count in zip(own, counts, strict=True) if shelf.answers)
+    return sum(told) / sum(counts) if counts else 0.0
+
+
+def in_part(made: Sequence[ShelfNow]) -> set[str]:
+    """Return the racks whose shelves speak of a part of their supplies alone."""
+    return {rack for rack, own in by_rack(made).items() if supplies_told(own) < OK_COVERAGE}
+
+
+def by_rack(made: Sequence[ShelfNow]) -> Mapping[str, list[ShelfNow]]:
+    """Return rack -> its shelves."""
+    of: dict[str, list[ShelfNow]] = defaultdict(list)
+    for shelf in made:
+        of[shelf.rack].append(shelf)
+    return of
+
+
 def input_watts(
-    seen: Seen, site: Site, now: float, doubted: Set[tuple[str, str]] = frozenset()
+    seen: Seen,
+    site: Site,
+    now: float,
+    doubted: Set[tuple[str, str]] = frozenset(),
+    partial: Set[str] = frozenset(),
 ) -> dict[str, tuple[float, str]]:
     """Return rack -> (watts drawn, kind of source): shelves, else PDUs, else the building system.
 
-    `doubted`: (rack, kind of source) that cannot be right.
+    `doubted`: (rack, kind of source) that cannot be right; `partial`: racks whose shelves speak of a part alone, and
+    come last.
     """
     named = {rack.name for rack in site.racks}
     held = seen[POWER]
@@ -63,7 +96,8 @@ def input_watts(
     for source in reversed(RACK_SOURCES):
         for (rack, kind), parts in sums.items():
             whole, complete = sum(parts.values()), parts.keys() >= set(expected.get((rack, kind), ()))
-            if kind == source and rack and (rack, kind) not in doubted and whole == whole and complete:
+            stands = rack in found and kind == "power_shelf" and rack in partial
+            if kind == source and rack and (rack, kind) not in doubted and whole == whole and complete and not stands:
                 found[rack] = (whole, kind)
     return found
 
@@ -80,12 +114,10 @@ def racks(
 
     `p99`: rack -> (watts of its supplies, seconds known); `wrong`: racks whose shelves cannot be right.
     """
-    of: dict[str, list[ShelfNow]] = defaultdict(list)
-    for shelf in made:
-        of[shelf.rack].append(shelf)
+    of = by_rack(made)
     output = {rack: None if rack in wrong else output_of(own) for rack, own in of.items()}
     return tuple(
-        _rack(r.name, r.row, tuple(of[r.name]), output.get(r.name), drawn.get(r.name), p99.get(r.name), gear)
+        _rack(r.name, r.row, tuple(of.get(r.name, ())), output.get(r.name), drawn.get(r.name), p99.get(r.name), gear)
         for r in site.racks
     )
 

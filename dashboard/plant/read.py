@@ -14,6 +14,8 @@ import pandas as pd
 
 from dashboard.facility import GAUGE_AGE, stamps
 from dashboard.kpis.windows import Bools, Floats, Ints
+from dashboard.plant import checks
+from dashboard.plant.checks import Check
 from dashboard.recent import AHEAD, Names, accepted, identity
 from storage.store import ALL, Store, Tags
 
@@ -176,21 +178,6 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """Readings of a device that contradict each other."""
-
-    device: str
-    rack: str
-    rule: str
-    subject: str
-    text: str
-    deviation: float | None
-    failures: float
-    #: epoch s of the newest row
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """What the store told of power and coolant."""
 
@@ -227,11 +214,16 @@ def look(store: Store, old: Seen | None, now: float, *, real: bool, refused: Seq
     return Seen(
         time=now,
         held={name: _without_old(one, now) for name, one in held.items()} if forget else held,
-        checks=_checks(store, real=real, refused=refused) if due or old is None else old.checks,
+        checks=_checks(store, old, now, real=real, refused=refused) if due or old is None else old.checks,
         checks_time=now if due or old is None else old.checks_time,
         forgot=now if forget or old is None else old.forgot,
         real=real,
     )
+
+
+def _checks(store: Store, old: Seen | None, now: float, *, real: bool, refused: Sequence[str]) -> tuple[Check, ...]:
+    before, looked = (old.checks, old.checks_time) if old else ((), None)
+    return checks.look(store, before, looked, now, real=real, refused=refused)
 
 
 def _grow(store: Store, table: Table, old: Seen | None, now: float, *, real: bool, refused: Sequence[str]) -> Held:
@@ -350,19 +342,3 @@ def devices(store: Store, *, real: bool, refused: Sequence[str]) -> Mapping[str,
         device or host: Device(up == 1, int(state) if state == state else 0, error or "", rack, time)
         for device, host, rack, up, state, error, time in zip(*columns, stamps(frame), strict=True)
     }
-
-
-def _checks(store: Store, *, real: bool, refused: Sequence[str]) -> tuple[Check, ...]:
-    fields = ("failed", "deviation_ratio", "failures_total", "text")
-    frame = accepted(store.latest("check", fields, GAUGE_AGE), real=real, refused=refused)
-    frame = frame[frame["failed"] == 1] if len(frame) else frame
-    names = ("device", "rack", "rule", "subject", "text", "deviation_ratio", "failures_total")
-    columns = (frame[name].to_numpy(dtype=object).tolist() for name in names)
-    return tuple(
-        Check(device, rack, rule, subject, text or "", _known(deviation), _known(failures) or 1.0, time)
-        for device, rack, rule, subject, text, deviation, failures, time in zip(*columns, stamps(frame), strict=True)
-    )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or value != value else float(value)

@@ -17,6 +17,7 @@ from dashboard.site import Shelf, Site, natural
 SupplyState = Literal["ok", "warning", "failed", "off", "lost", "silent"]
 #: what `power.state` calls the supply
 _TOLD: Mapping[int, SupplyState] = {1: "warning", 2: "failed", 3: "off"}
+_OFF = 3
 GONE: tuple[SupplyState, ...] = ("failed", "off", "lost")
 WORKING: tuple[SupplyState, ...] = ("ok", "warning")
 _SUPPLIES = ("psu", "rectifier")
@@ -59,6 +60,10 @@ class ShelfNow:
     age: float | None
     #: some part of it tells something
     answers: bool = True
+    #: supplies of the inventory that never told of themselves, while others do
+    unheard: int = 0
+    #: share of its supplies that its input power speaks of
+    coverage: float = 1.0
 
     @property
     def running(self) -> int:
@@ -198,6 +203,9 @@ def _shelf(known: Shelf, of: Roster, fresh: _Fresh, bus: BusNow | None, gear: Ge
         errors = {}
     whole = hvdc.efficiency(output, given, unit * expected if unit else None) if output and given else None
     newest = max((fresh.newest[row] for row in rows), default=-np.inf)
+    answers = any(not fresh.stale[row] for row in rows)
+    off = any(fresh.state[row] == _OFF for _, row in of.totals.get(known.name, ()))
+    unheard = max(0, (known.supplies or 0) - len(parts)) if parts and answers and not off else 0
     return ShelfNow(
         name=known.name,
         rack=known.rack,
@@ -213,8 +221,28 @@ def _shelf(known: Shelf, of: Roster, fresh: _Fresh, bus: BusNow | None, gear: Ge
         load_ratio=load,
         bus=bus,
         age=now - newest if np.isfinite(newest) else (bus.age if bus else None),
-        answers=any(not fresh.stale[row] for row in rows),
+        answers=answers,
+        unheard=unheard,
+        coverage=_coverage(parts, states, fresh, expected, totals.get("input")) if answers and not off else 1.0,
     )
+
+
+def _coverage(
+    parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh, expected: int, total: float | None
+) -> float:
+    """Return the share of the supplies that the input power speaks of.
+
+    A total that the shelf measures itself is whole: it is over the sum of those that tell by more than half of what the
+    others would add at an even share. A shelf whose supplies do not tell their input measures it so too.
+    """
+    told = sum(state != "silent" for state in states.values())
+    count = max(expected, len(parts))
+    inputs = [fresh.watts[part.input] for part in parts.values() if part.input >= 0]
+    if told >= count or not inputs:
+        return 1.0
+    known = sum(watts for watts in inputs if watts is not None)
+    measured = total is not None and (not told or total > known * (1.0 + 0.5 * (count - told) / told))
+    return 1.0 if measured else told / count
 
 
 def _supply(

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 from dashboard.plant import balance, coolant, feeds, hour, parts, racks, read, shelves
 from dashboard.plant.balance import RackHeat
+from dashboard.plant.checks import Check
 from dashboard.plant.coolant import UnitNow
 from dashboard.plant.feeds import AcNow, Failover, FeedNow
 from dashboard.plant.hour import Hour
 from dashboard.plant.parts import BatteryNow, LeakNow
 from dashboard.plant.racks import RackPower
-from dashboard.plant.read import Check, Seen
+from dashboard.plant.read import Seen
 from dashboard.plant.shelves import Roster, ShelfNow
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site
@@ -20,17 +21,22 @@ from storage.store import Store
 _PARTIAL = 1
 #: a bus further than this from its usual voltage does not change what is usual
 _USUAL_RATIO = 0.02
+#: a device that answers has told of all its parts after so long. Units: s
+FIRST_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Parts of one device that told of themselves and tell nothing, while the device answers."""
+    """Parts of one device that tell nothing, while the device answers: they did before, or never did."""
 
     device: str
     rack: str
     parts: tuple[str, ...]
     #: what the device's last poll lacked, in its collector's words
     why: str
+    #: supplies that never told of themselves, of so many that there should be; 0 of 0 where all did
+    unheard: int = 0
+    expected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class View:
     p99: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     roster: Roster | None = None
+    #: shelf that answers -> the first look at which it did, epoch s
+    answering: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shelves(self) -> list[ShelfNow]:
@@ -100,7 +108,8 @@ def update(
     load, p99 = _load(before, [shelf for shelf in made if shelf.rack not in wrong], now)
     volts, usual = _volts(before, made, now)
     named = {rack.name for rack in site.racks}
-    drawn = racks.input_watts(seen, site, now, doubted)
+    drawn = racks.input_watts(seen, site, now, doubted, racks.in_part(made))
+    answering = {shelf.name: before.answering.get(shelf.name, now) for shelf in made if shelf.answers}
     ac = feeds.ac_devices(seen, site, now)
     carried = {rack: watts for rack, (watts, _) in p99.items()}
     fed = feeds.feeds(site, ac, made, carried, gear.reserve_feeds)
@@ -118,13 +127,16 @@ def update(
         batteries=batteries,
         leaks=parts.leaks(seen, now),
         checks=seen.checks,
-        silent=_explained(store, _silent(made, units, batteries), now, real=real, refused=refused),
+        silent=_explained(
+            store, _silent(made, units, batteries), _unheard(made, answering, now), now, real=real, refused=refused
+        ),
         loose=tuple(shelf for shelf in made if shelf.rack not in named),
         load_hour=load,
         volts_hour=volts,
         p99=p99,
         usual=usual,
         roster=roster,
+        answering=answering,
     )
 
 
@@ -175,15 +187,33 @@ def _silent(
     return found
 
 
+def _unheard(made: Sequence[ShelfNow], answering: Mapping[str, float], now: float) -> dict[str, ShelfNow]:
+    """Return the shelves that have answered for long enough for all of their supplies to tell, and some never did."""
+    return {
+        shelf.name: shelf for shelf in made if shelf.unheard and now - answering.get(shelf.name, now) >= FIRST_SECONDS
+    }
+
+
 def _explained(
-    store: Store, found: Mapping[str, tuple[str, dict[str, float]]], now: float, *, real: bool, refused: Sequence[str]
+    store: Store,
+    found: Mapping[str, tuple[str, dict[str, float]]],
+    unheard: Mapping[str, ShelfNow],
+    now: float,
+    *,
+    real: bool,
+    refused: Sequence[str],
 ) -> tuple[Silent, ...]:
     """Return those of devices that have answered since without them, with what their last poll lacked."""
-    devices = read.devices(store, real=real, refused=refused) if found else {}
+    devices = read.devices(store, real=real, refused=refused) if found or unheard else {}
     told = []
-    for name, (rack, ages) in found.items():
-        device = devices.get(name)
-        parts = tuple(part for part, age in ages.items() if device and device.up and device.time > now - age)
-        if device and parts:
-            told.append(Silent(name, rack, parts, device.error if device.state == _PARTIAL else ""))
+    for name in dict.fromkeys((*found, *unheard)):
+        device, shelf = devices.get(name), unheard.get(name)
+        if device is None or not device.up:
+            continue
+        rack, ages = found.get(name, (shelf.rack if shelf else "", {}))
+        parts = tuple(part for part, age in ages.items() if device.time > now - age)
+        if parts or shelf:
+            why = device.error if device.state == _PARTIAL else ""
+            never = (shelf.unheard, shelf.expected) if shelf else (0, 0)
+            told.append(Silent(name, rack, parts, why, *never))
     return tuple(told)

@@ -4,8 +4,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from plant import Plant
 
+from dashboard import api
+from dashboard.live import Live
 from storage.duckdb import DuckDBStore
 
 
@@ -23,3 +27,11 @@ def plant(store: DuckDBStore) -> Plant:
     made = Plant(store, float(int(time.time())))
     made.inventory()
     return made
+
+
+@pytest.fixture
+def client(live: Live) -> FlaskClient:
+    """A client of the routes over `live`, which each file makes for itself."""
+    server = Flask("test")
+    api.register(server, live)
+    return server.test_client()

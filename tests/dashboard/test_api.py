@@ -6,12 +6,10 @@ from collections.abc import Iterator
 
 import orjson
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from plant import Clock, Plant
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from dashboard import api
 from dashboard.live import Live
 from dashboard.settings import DashboardSettings
 
@@ -28,13 +26,6 @@ def live(plant: Plant, clock: Clock) -> Iterator[Live]:
     made = Live(plant.store, DashboardSettings(), lambda: {"points_written_total": 7.0, "queue_points": 0.0}, clock)
     yield made
     made.close()
-
-
-@pytest.fixture
-def client(live: Live) -> FlaskClient:
-    server = Flask("test")
-    api.register(server, live)
-    return server.test_client()
 
 
 def test_before_the_first_snapshot(client: FlaskClient) -> None:

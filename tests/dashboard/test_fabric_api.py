@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from leaf import Leaf
 from plant import Clock, Plant
 
-from dashboard import api
 from dashboard.live import Live
 from dashboard.settings import DashboardSettings
 
@@ -32,13 +30,6 @@ def live(plant: Plant, leaf: Leaf, clock: Clock) -> Iterator[Live]:
     made = Live(plant.store, DashboardSettings(), clock=clock)
     yield made
     made.close()
-
-
-@pytest.fixture
-def client(live: Live) -> FlaskClient:
-    server = Flask("test")
-    api.register(server, live)
-    return server.test_client()
 
 
 def look(live: Live) -> None:

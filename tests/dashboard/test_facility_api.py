@@ -3,17 +3,17 @@
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from facility_site import FacilitySite
-from flask import Flask
 from flask.testing import FlaskClient
 from plant import Clock, Plant
 
-from dashboard import api
 from dashboard.live import Live
 from dashboard.plant import answer
+from dashboard.plant.view import Silent, View
 from dashboard.settings import DashboardSettings
 
 
@@ -34,13 +34,6 @@ def live(plant: Plant, clock: Clock) -> Iterator[Live]:
     made = Live(plant.store, DashboardSettings(), dict, clock)
     yield made
     made.close()
-
-
-@pytest.fixture
-def client(live: Live) -> FlaskClient:
-    server = Flask("test")
-    api.register(server, live)
-    return server.test_client()
 
 
 def fill(plant: Plant, gear: FacilitySite, *, start: float = -70.0) -> None:
@@ -165,6 +158,7 @@ def test_the_answer_has_what_its_contract_shows(
     for unit in (shown["units"][0], told["units"][0]):
         del unit["fws"]  # the same as the other loop, shown short
     told["ac"] = [device for device in told["ac"] if device["phases"]]
+    assert told["limits"] == shown["limits"]
     compared = ("summary", "racks", "feeds", "failovers", "ac", "units", "batteries", "leaks", "checks")
     assert told.keys() == shown.keys()
     for name in compared:
@@ -172,7 +166,20 @@ def test_the_answer_has_what_its_contract_shows(
     assert told["supply_columns"] == shown["supply_columns"]
     assert told["racks"][0]["shelves"][0]["supplies"][0][:5] == ["psu-11", "A", 750.0, 731.25, 731.25 / 800]
     assert (told["summary"]["supplies"], told["summary"]["checks_failed"]) == (8, 1)
-    assert told["checks"][0]["text"] == "4.87 W ..."
+    assert (told["checks"][0]["text"], told["checks"][0]["since"]) == ("4.87 W ...", plant.now)
+    assert told["silent"] == []
+    assert shown["silent"][0].keys() == {field.name for field in fields(Silent)}
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    given = {"reservoir_low": {"warning": 0.3, "warning_clear": 0.35, "critical": None, "critical_clear": None}}
+    rules = DashboardSettings.model_validate({"alarms": {"facility": given}}).alarms.facility
+    assert answer.to_json(View(0.0), None, rules)["limits"] == {
+        "dew_margin_low": {"warning": 5.0, "critical": 2.0},
+        "reservoir_low": {"warning": 0.3, "critical": None},
+        "bus_headroom_low": {"warning": 0.15, "critical": 0.05},
+        "feed_failover_overload": {"warning": 0.9, "critical": 1.0},
+    }
 
 
 def _shape(value: Any, path: str = "") -> set[str]:

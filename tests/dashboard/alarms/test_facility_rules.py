@@ -15,11 +15,11 @@ from dashboard.facility_settings import Gear
 from dashboard.number import withheld
 from dashboard.plant.balance import RackHeat
 from dashboard.plant.buses import BusNow
+from dashboard.plant.checks import Check
 from dashboard.plant.coolant import LoopNow, PumpNow, UnitNow
 from dashboard.plant.feeds import AcNow, Failover, FeedNow, PhaseNow
 from dashboard.plant.parts import BatteryNow, LeakNow
 from dashboard.plant.racks import RackPower
-from dashboard.plant.read import Check
 from dashboard.plant.shelves import ShelfNow, SupplyNow
 from dashboard.plant.view import Silent, View
 from dashboard.settings import Alarms, DashboardSettings
@@ -253,8 +253,10 @@ def test_readings_that_cannot_be() -> None:
     silent = Silent("shelf-A01", "A01", ("psu-12",), "unit 12: no answer")
     (two,) = found(replace(VIEW, silent=(silent,)))
     assert (two.rule, two.title, two.impact) == (
-        "part_silent", "No answer from psu-12 of shelf-A01", "unit 12: no answer",
+        "part_silent", "No answer from psu-12 of shelf-A01", "power partly unknown",
     )  # fmt: skip
+    (three,) = found(replace(VIEW, silent=(Silent("cdu-1", "", ("pump 1",), "unit 3: no answer"),)))
+    assert three.impact == "readings missing"
     assert told(VIEW, doubts=(Doubt("A01", "4 W, its GPUs alone draw 4000 W"),)) == [("value_implausible", "A01", 1)]
 
 
@@ -322,6 +324,25 @@ def test_what_hangs_on_the_lost_feed_alone_is_silent_because_of_it() -> None:
     # With the feed there, each of them is a finding of its own.
     rules = {finding.rule for finding in found(replace(view, feeds=FEEDS), devices=(*gone, other))}
     assert rules == {"device_silent", "part_silent"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "feeds", "titles"),
+    [
+        ((), FEEDS, ["6 of 7 supplies of shelf-A01 answer"]),
+        (("psu-12",), FEEDS, ["5 of 7 supplies of shelf-A01 answer"]),
+        # Nobody knows on which feed a supply hangs that never told: it may be on the lost one.
+        ((), A_LOST, ["Feed feed-a carries nothing"]),
+        (("psu-12",), A_LOST, ["Feed feed-a carries nothing", "No answer from psu-12 of shelf-A01"]),
+    ],
+)
+def test_supplies_that_were_never_heard_are_one_finding_with_the_silent_ones(
+    parts: tuple[str, ...], feeds: tuple[FeedNow, ...], titles: list[str]
+) -> None:
+    view = replace(VIEW, feeds=feeds, failovers=(), silent=(Silent("shelf-A01", "A01", parts, "", 1, 7),))
+    said = found(view)
+    assert [finding.title for finding in said] == titles
+    assert [finding.object for finding in said if finding.rule == "part_silent"] in ([], ["shelf-A01"])
 
 
 def test_without_any_feed_batteries_are_no_news_of_their_own() -> None:

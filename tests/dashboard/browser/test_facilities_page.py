@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import Opener, Watched
+from browsing import CUT, Opener, Watched
 from facility_site import FacilitySite
 from plant import Plant
 from playwright.sync_api import Page, Route
@@ -25,18 +25,8 @@ from storage.duckdb import DuckDBStore
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.service("chromium"), pytest.mark.timeout(120)]
 
-#: text of tiles and headings that is cut, or stands outside of its card
-CUT = """
-[...document.querySelectorAll('.number, .unit, .label span, .under i, .under b, h2 span, h2 small, .aside, .fact dd')]
-  .filter((node) => node.offsetParent && node.textContent.trim() && !node.closest('.drawer'))
-  .filter((node) => {
-    const inside = node.closest('.card').getBoundingClientRect();
-    const box = node.getBoundingClientRect();
-    const cut = getComputedStyle(node).display !== 'inline' && node.scrollWidth > node.clientWidth + 1;
-    return cut || box.right > inside.right + 1 || box.left < inside.left - 1 || box.bottom > inside.bottom + 1;
-  })
-  .map((node) => node.className + ': ' + node.textContent)
-"""
+#: what must not be cut off
+WORDS = ".number, .unit, .label span, .under i, .under b, h2 span, h2 small, .aside, .fact dd"
 #: words of the drawings that stand over one another or outside of their picture
 COLLIDING = """
 [...document.querySelectorAll('svg.mimic')].flatMap((picture) => {
@@ -148,7 +138,7 @@ def test_the_first_screen_of_a_desk_is_whole(
     page = desk.page
     page.screenshot(path=tmp_path / f"facilities-{scheme}.png")
     assert page.evaluate("document.documentElement.scrollWidth") == 1920
-    assert page.evaluate(CUT) == []
+    assert page.evaluate(CUT, WORDS) == []
     assert page.evaluate(COLLIDING) == []
     assert page.evaluate(NAMELESS) == []
     bottoms = page.evaluate(
@@ -171,7 +161,7 @@ def test_drawings_say_what_the_site_states(opened: Callable[..., Watched]) -> No
     assert [words for words in feeds.split("|") if words not in drawn(page, ".power")] == []
     assert "No leak" in page.locator("[data-widget=leaks]").inner_text()
     label = page.locator("[data-widget=tile][aria-label^='Bus headroom']").get_attribute("aria-label") or ""
-    assert label.startswith("Bus headroom, 51.2, %, worst rack")
+    assert label.startswith("Bus headroom, 51.2, %, limit ≥ 15.0")
 
 
 def test_the_page_fits_a_phone(opened: Callable[..., Watched], tmp_path: Path) -> None:
@@ -179,7 +169,7 @@ def test_the_page_fits_a_phone(opened: Callable[..., Watched], tmp_path: Path) -
     page = phone.page
     page.screenshot(path=tmp_path / "facilities-phone.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert page.evaluate(CUT) == []
+    assert page.evaluate(CUT, WORDS) == []
     assert page.evaluate(NAMELESS) == []
     assert page.locator("svg.mimic").count() == 0  # there is no room for them: the same in words
     assert "4 of 4 work" in page.locator("[data-widget=power_path]").inner_text()
@@ -230,14 +220,45 @@ def test_a_failed_supply_is_crossed_and_told_with_shape_and_digit(
     assert (page.locator(".door[data-rack=A02]").get_attribute("aria-label") or "").endswith(", High")
 
 
+def test_supplies_that_do_not_tell_are_shown_as_such(opened: Callable[..., Watched]) -> None:
+    """One of a shelf that was never heard, and a shelf that is silent as a whole."""
+    page = opened().page
+
+    def without(route: Route) -> None:
+        answer = route.fetch(headers={**route.request.headers, "if-none-match": ""})
+        body: dict[str, Any] = answer.json()
+        part, none = body["racks"][:2]
+        part["shelves"][0]["supplies"].pop()
+        part["shelves"][0] |= {"unheard": 1, "coverage": 0.75}
+        part |= {"running": 3, "coverage": 0.75}
+        none["shelves"][0]["answers"] = False
+        none |= {"running": 0, "needed": None}
+        body["silent"] = [{"device": "shelf-A01", "rack": "A01", "parts": [], "why": "", "unheard": 1, "expected": 4}]
+        route.fulfill(status=200, headers={"Date": answer.headers["date"]}, body=json.dumps(body))
+
+    page.route("**/api/v1/facility", without)
+    until(lambda: "3of4,needs2" in rack(page, "A01"), 15, "three of four supplies")
+    assert "75%covered" in rack(page, "A01")
+    assert page.locator(".path g:has(> .door[data-rack=A01]) .supply.silent").count() == 1
+    assert "silent" in rack(page, "A02")
+    assert "of4" not in rack(page, "A02")
+    assert "shelf-A01: 1 of 4 supplies never answered" in page.locator("[data-widget=doubts]").inner_text()
+    page.locator(".door[data-rack=A01]").click()
+    drawer = page.locator(".drawer")
+    until(lambda: drawer.locator("tbody tr").count() == 3, 10, "its supplies")
+    assert "1 more supply of the inventory never answered" in drawer.inner_text()
+
+
 def test_a_check_shows_its_text(opened: Callable[..., Watched], site: FacilitySite) -> None:
     page = opened().page
     doubts = page.locator("[data-widget=doubts]")
     assert "agree" in doubts.inner_text()
-    site.check("cdu-1", "heat", "5.0 kW computed, 9.0 kW reported: which sensor drifts?", time.time() - site.plant.now)
+    failed = time.time()
+    site.check("cdu-1", "heat", "5.0 kW computed, 9.0 kW reported: which sensor drifts?", failed - site.plant.now)
     until(lambda: "which sensor drifts?" in doubts.inner_text(), 15, "the check")
     assert "cdu-1: reported and computed heat differ" in doubts.inner_text()
     assert "failed 3 times" in doubts.inner_text()
+    assert page.evaluate(f"Math.abs(document.querySelector('[data-widget=doubts] .when').dataset.since - {failed}) < 1")
 
 
 def test_a_rack_opens_and_closes_by_key(opened: Callable[..., Watched], facility: tuple[FacilitySite, str]) -> None:

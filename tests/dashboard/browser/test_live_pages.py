@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import Demo, Opener
+from browsing import CUT, Demo, Opener
 from playwright.sync_api import Route
 from services import until
 
@@ -16,20 +16,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.service("chromi
 
 PATHS = ["/", "/facilities", "/efficiency", "/fabric"]
 
-#: text that is cut off: wider or higher than the box that shows it, or outside of its card
-CLIPPED = """
-[...document.querySelectorAll(
-  '.number, .unit, .label span, .label small, .under i, .under b, h2 span, h2 small, .aside, .legend span, ' +
-  '.site, .clock, .simulated, .impact')]
-  .filter((node) => node.offsetParent && node.textContent.trim())
-  .filter((node) => {
-    const inside = (node.closest('.card') || node.closest('.header')).getBoundingClientRect();
-    const box = node.getBoundingClientRect();
-    const cut = getComputedStyle(node).display !== 'inline' && node.scrollWidth > node.clientWidth + 1;
-    return cut || box.right > inside.right + 1 || box.left < inside.left - 1 || box.bottom > inside.bottom + 1;
-  })
-  .map((node) => node.className + ': ' + node.textContent)
-"""
+#: what must not be cut off
+WORDS = (
+    ".number, .unit, .label span, .label small, .under i, .under b, h2 span, h2 small, .aside, .legend span, "
+    ".site, .clock, .simulated, .impact"
+)
 DRAWN = """
 (() => {
   const canvas = document.querySelector('[data-widget=floor] canvas');
@@ -50,7 +41,7 @@ def test_wall_is_alive_on_one_screen(demo: Demo, watched: Opener, tmp_path: Path
     until(lambda: page.locator(".js-plotly-plot .main-svg").count() >= 3, 60, "three charts")
     size = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert size == [1920, 1080]
-    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate(CUT, WORDS) == []
     assert page.evaluate(DRAWN) > 1
     assert page.locator(".simulated").is_visible()
     assert page.locator(".modebar").count() == 0
@@ -86,7 +77,7 @@ def test_page_is_whole_on_a_desk(demo: Demo, watched: Opener, tmp_path: Path, pa
         lambda: page.evaluate("[...document.querySelectorAll('[data-widget]')].every((n) => n.childNodes.length)"), 30
     )
     assert page.evaluate("document.documentElement.scrollWidth") == 1920
-    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate(CUT, WORDS) == []
     assert page.locator(".simulated").is_visible()
     page.screenshot(path=tmp_path / f"{path.strip('/') or 'wall'}-{scheme}.png")
     assert desk.errors == []
@@ -130,7 +121,7 @@ def test_far_wall_shows_less_and_larger(demo: Demo, watched: Opener) -> None:
         "[...document.querySelectorAll('.number')].map((n) => parseFloat(getComputedStyle(n).fontSize))"
     )
     assert max(sizes) == 96
-    assert wall.page.evaluate(CLIPPED) == []
+    assert wall.page.evaluate(CUT, WORDS) == []
 
 
 def test_panel_of_another_site_says_so(demo: Demo, watched: Opener) -> None:
