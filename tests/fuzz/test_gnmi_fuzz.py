@@ -1,12 +1,10 @@
 """Broken gNMI notifications by the hundred thousand: nothing crashes, nothing that cannot be true is stored.
 
-One notification of a sound round is damaged, as bytes of the wire or in the object that it carries, and the round
-goes
-the way of a poll: parsed as protobuf, parsed as JSON, turned into points. The other notifications must bring what
-they
+One notification of a sound round is damaged, as bytes of the wire or in the object that it carries, and the round goes
+the way of a poll: parsed as protobuf, parsed as JSON, turned into points. The other notifications must bring what they
 would have brought alone, and the other rows of a damaged table too. Each case depends on its number alone; a failure
-names it. Environment: TOKENWATT_FUZZ_CASES the number of cases (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one
-case to run alone.
+names it. Environment: TOKENWATT_FUZZ_CASES the number of cases (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one case
+to run alone.
 """
 
 import math

@@ -1,10 +1,8 @@
 """Malformed Modbus answers by the hundred thousand: nothing crashes, nothing that cannot be true is stored.
 
-Six units stand behind one gateway. In each round the four in the middle answer damaged frames, and the poll goes
-its real way: bytes into the connection, frames, registers, points. The units at both ends must bring what they
-always
-bring, and a round later, all sound again, every unit must. Each round depends on its number alone; a failure names
-it.
+Six units stand behind one gateway. In each round the four in the middle answer damaged frames, and the poll goes its
+real way: bytes into the connection, frames, registers, points. The units at both ends must bring what they always
+bring, and a round later, all sound again, every unit must. Each round depends on its number alone; a failure names it.
 Environment: TOKENWATT_FUZZ_CASES the number of damaged answers (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one
 round to run alone.
 
