@@ -10,116 +10,26 @@ silent ones only that they are down. Optics are left out. Nothing is asserted: r
 
 import argparse
 import asyncio
-import cProfile
-import json
-import logging
-import os
-import pstats
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from one_core import Lines, Players, Seen, percentile, run_on_core, waited_s  # noqa: E402
 
 from collectors.collector import Target  # noqa: E402
 from collectors.profile import Library  # noqa: E402
 from collectors.runtime import Fleet, Runtime  # noqa: E402
-from storage.point import Point  # noqa: E402
 
 SILENT_RATIO = 0.3
-OURS, THEIRS = 0, 1
 
 
-@dataclass(slots=True)
-class Seen:
-    """What the runtime gave since the last look."""
-
-    points: int = 0
-    #: device -> seconds of its polls, and how late they began
-    polls: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    down: set[str] = field(default_factory=set)
-
-    def put(self, points: Sequence[Point]) -> None:
-        """Take a batch as the writer would."""
-        now_ns = time.time_ns()
-        self.points += len(points)
-        for point in points:
-            if point.measurement != "device":
-                continue
-            name, took = point.tags["device"], float(point.fields["poll_seconds"])
-            if point.fields["up"]:
-                late = (now_ns - point.time_ns) / 1e9 - took
-                self.polls.setdefault(name, []).append((took, late))
-            else:
-                self.down.add(name)
-
-
-class Lines(logging.Handler):
-    """Counts what would be logged, and keeps the first tracebacks."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.counts: dict[str, int] = {}
-        self.unexpected: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Count by the words of the message, names and numbers left out."""
-        words = record.getMessage().split(": ", 1)[-1][:60]
-        self.counts[words] = self.counts.get(words, 0) + 1
-        if record.exc_info and record.exc_info[1] is not None:
-            self.unexpected.append(repr(record.exc_info[1]))
-
-
-class Agents:
-    """The responder's process."""
-
-    def __init__(self, switches: int, ports: int) -> None:
-        command = [sys.executable, str(ROOT / "benchmarks" / "responder.py"), "--cpu", str(THEIRS)]
-        command += ["--agents", str(switches), "--ports", str(ports)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.ports: list[int] = self._read()["ports"]
-
-    def tell(self, line: str) -> dict[str, float]:
-        """Send a line and return what was answered so far."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        found: dict[str, float] = self._read()
-        return found
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, list[int]] | dict[str, float]:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-
-def waited_s() -> float:
-    """Return how long this process was ready to run and another one had the core; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
-
-
-def percentile(values: Sequence[float], ratio: float) -> float:
-    """Return the value under which that share lies."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(ratio * len(ordered)))] if ordered else float("nan")
-
-
-async def watch(what: str, seen: Seen, agents: Agents, chosen: argparse.Namespace, silent: set[str]) -> None:
+async def watch(what: str, seen: Seen, agents: Players, chosen: argparse.Namespace, silent: set[str]) -> None:
     """Let it run for a while and print how it went."""
-    seen.points, seen.polls, seen.down = 0, {}, set()
+    seen.forget()
     before, cpu, wall, waited = agents.tell("count"), time.process_time(), time.monotonic(), waited_s()
     await asyncio.sleep(chosen.seconds)
     after, cpu, wall = agents.tell("count"), time.process_time() - cpu, time.monotonic() - wall
@@ -139,19 +49,16 @@ async def watch(what: str, seen: Seen, agents: Agents, chosen: argparse.Namespac
     print(f"  responder's own core   {(after['cpu'] - before['cpu']) / wall:8.1%}")
 
 
-async def run(chosen: argparse.Namespace, agents: Agents) -> None:
+async def run(chosen: argparse.Namespace, agents: Players) -> None:
     """Poll the fabric, first alive, then with holes."""
     targets = [
         Target(
             f"leaf-{number:03d}", "snmp", f"127.0.0.1:{port}", "sonic_snmp",
             interval=timedelta(seconds=chosen.interval), timeout=timedelta(seconds=chosen.timeout), username="public",
         )
-        for number, port in enumerate(agents.ports)
+        for number, port in enumerate(agents.ready["ports"])
     ]  # fmt: skip
     seen, stop, lines = Seen(), asyncio.Event(), Lines()
-    logging.getLogger("collectors").addHandler(lines)
-    logging.getLogger("collectors").propagate = False
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     running = asyncio.create_task(Runtime(Fleet(targets, Library()), seen.put).run(stop))
     await asyncio.sleep(2 * chosen.interval + 5)
     await watch("all answer", seen, agents, chosen, set())
@@ -161,9 +68,7 @@ async def run(chosen: argparse.Namespace, agents: Agents) -> None:
     await watch(f"{holes} are black-holed", seen, agents, chosen, silent)
     stop.set()
     await running
-    print("logged: " + ("; ".join(f"{count} x {words!r}" for words, count in lines.counts.items()) or "nothing"))
-    for what in dict.fromkeys(lines.unexpected):
-        print(f"  unexpected: {what}")
+    lines.print()
 
 
 def main() -> None:
@@ -176,16 +81,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=90.0, help="of each part")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     chosen = parser.parse_args()
-    agents = Agents(chosen.switches, chosen.ports)
-    if len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(0, {OURS})
+    agents = Players("responder.py", "--agents", str(chosen.switches), "--ports", str(chosen.ports))
     try:
-        if chosen.profile:
-            profile = cProfile.Profile()
-            profile.runcall(lambda: asyncio.run(run(chosen, agents)))
-            pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-        else:
-            asyncio.run(run(chosen, agents))
+        run_on_core(lambda: run(chosen, agents), rows=25 * chosen.profile)
     finally:
         agents.close()
 

@@ -16,19 +16,13 @@ parsing the same resources without looking at them. SNMP's peer is in `benchmark
 
 import argparse
 import asyncio
-import cProfile
 import gc
-import json
-import logging
-import os
-import pstats
-import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,14 +33,13 @@ from pymodbus.client import AsyncModbusTcpClient
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from fabric import OURS, THEIRS, Lines, percentile, waited_s  # noqa: E402
+from one_core import Lines, Players, Seen, percentile, run_on_core, waited_s  # noqa: E402
 
 from collectors.address import parse_target_url  # noqa: E402
 from collectors.collector import Target  # noqa: E402
 from collectors.profile import Library  # noqa: E402
 from collectors.runtime import Fleet, Runtime  # noqa: E402
 from storage.config import Secret  # noqa: E402
-from storage.point import Point  # noqa: E402
 
 PARTS = ("all", "holes", "alone", "budget", "peers")
 PROTOCOLS = ("modbus", "snmp", "redfish")
@@ -63,63 +56,9 @@ BUDGET_CLASS, BUDGET_SECONDS = "supermicro_scdu", 1.0
 LOGIN = "/redfish/v1/SessionService/Sessions"
 
 
-@dataclass(slots=True)
-class Seen:
-    """What the runtime gave since the last look."""
-
-    points: int = 0
-    #: device -> how long its polls took, and how late they began. Units: s
-    polls: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
-    #: device -> requests since it was opened
-    requests: dict[str, int] = field(default_factory=dict)
-    down: set[str] = field(default_factory=set)
-
-    def put(self, points: Sequence[Point]) -> None:
-        """Take a batch as the writer would."""
-        now_ns = time.time_ns()
-        self.points += len(points)
-        for point in points:
-            if point.measurement != "device":
-                continue
-            name, took = point.tags["device"], float(point.fields["poll_seconds"])
-            self.requests[name] = int(point.fields.get("requests_total", 0))
-            if point.fields["up"]:
-                self.polls[name].append((took, (now_ns - point.time_ns) / 1e9 - took))
-            else:
-                self.down.add(name)
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.points = 0
-        self.polls.clear()
-        self.down.clear()
-
-
-class Gear:
-    """The players' process."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, str(ROOT / "benchmarks" / "facility_gear.py"), "--cpu", str(THEIRS), *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.targets = [_target(device) for device in self._read()["devices"]]
-
-    def tell(self, line: str) -> dict[str, Any]:
-        """Send a line and return the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        found: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return found
+def list_targets(gear: Players) -> list[Target]:
+    """Return what the players play."""
+    return [_target(device) for device in gear.ready["devices"]]
 
 
 def _target(device: Mapping[str, Any]) -> Target:
@@ -141,7 +80,7 @@ def _target(device: Mapping[str, Any]) -> Target:
 class Clocks:
     """CPU of both processes and the wall, since it was made. Units: s."""
 
-    def __init__(self, gear: Gear) -> None:
+    def __init__(self, gear: Players) -> None:
         self._gear = gear
         self.theirs: float = gear.tell("count")["cpu"]
         self.cpu, self.wall, self.waited = time.process_time(), time.monotonic(), waited_s()
@@ -189,7 +128,7 @@ async def start(seen: Seen, targets: Sequence[Target]) -> None:
     print(f"{len(targets)} devices started in {took:.0f} s, with {used:.1f} s of CPU; {len(known)} were polled")
 
 
-async def watch(what: str, gear: Gear, targets: Sequence[Target], seen: Seen, seconds: float) -> None:
+async def watch(what: str, gear: Players, targets: Sequence[Target], seen: Seen, seconds: float) -> None:
     """Let it run for a while and print how it went."""
     seen.forget()
     silent, asked_before = set(gear.tell("count")["silent"]), dict(seen.requests)
@@ -225,28 +164,31 @@ def print_polls(protocol: str, targets: Sequence[Target], seen: Seen, asked: Map
     )
 
 
-async def run_ours(chosen: argparse.Namespace, gear: Gear) -> None:
+async def run_ours(chosen: argparse.Namespace, gear: Players) -> None:
     """Poll all together, with holes, and each protocol by itself."""
+    targets = list_targets(gear)
     if {"all", "holes"} & set(chosen.parts):
-        async with polling(gear.targets) as seen:
+        async with polling(targets) as seen:
             if "all" in chosen.parts:
-                await watch("all together", gear, gear.targets, seen, chosen.seconds)
+                await watch("all together", gear, targets, seen, chosen.seconds)
             if "holes" in chosen.parts:
                 gear.tell(f"silent {SILENT_PERCENT}")
-                await watch(f"{SILENT_PERCENT} % black-holed", gear, gear.targets, seen, chosen.seconds)
+                await watch(f"{SILENT_PERCENT} % black-holed", gear, targets, seen, chosen.seconds)
         gear.tell("silent 0")
     if "alone" in chosen.parts:
         for protocol in PROTOCOLS:
-            own = [target for target in gear.targets if target.protocol == protocol]
+            own = [target for target in targets if target.protocol == protocol]
             async with polling(own) as seen:
                 await watch(f"{protocol} alone", gear, own, seen, chosen.seconds)
 
 
 async def run_budget(chosen: argparse.Namespace) -> None:
     """Poll 300 CDUs as the facts' budget counts: 3 reads a second each."""
-    gear = Gear("--modbus", str(chosen.modbus), "--snmp", "0", "--redfish", "0", "--kinds", BUDGET_CLASS)
+    gear = Players(
+        "facility_gear.py", "--modbus", str(chosen.modbus), "--snmp", "0", "--redfish", "0", "--kinds", BUDGET_CLASS
+    )
     every = timedelta(seconds=BUDGET_SECONDS)
-    targets = [replace(target, interval=every, timeout=TIMEOUT_RATIO * every) for target in gear.targets]
+    targets = [replace(target, interval=every, timeout=TIMEOUT_RATIO * every) for target in list_targets(gear)]
     try:
         async with polling(targets) as seen:
             await watch(f"budget, {BUDGET_CLASS} every {BUDGET_SECONDS:g} s", gear, targets, seen, chosen.seconds)
@@ -254,11 +196,11 @@ async def run_budget(chosen: argparse.Namespace) -> None:
         gear.close()
 
 
-async def run_peers(chosen: argparse.Namespace, gear: Gear) -> None:
+async def run_peers(chosen: argparse.Namespace, gear: Players) -> None:
     """Do the same reads without us."""
     asked = await record(gear)
     for protocol, library, work in (("modbus", "pymodbus", read_modbus), ("redfish", "aiohttp", read_redfish)):
-        targets = [target for target in gear.targets if target.protocol == protocol]
+        targets = [target for target in list_targets(gear) if target.protocol == protocol]
         if not targets:
             continue
         count = [0]
@@ -286,9 +228,9 @@ async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
     gc.collect()
 
 
-async def record(gear: Gear) -> Mapping[str, list[tuple[Any, ...]]]:
+async def record(gear: Players) -> Mapping[str, list[tuple[Any, ...]]]:
     """Return what a device of each class is asked in its fast tier."""
-    first = [target for target in gear.targets if target.name.endswith("-1") and target.protocol != "snmp"]
+    first = [target for target in list_targets(gear) if target.name.endswith("-1") and target.protocol != "snmp"]
     async with polling(first):
         gear.tell("record")
         await asyncio.sleep(NOTED_SECONDS)
@@ -355,10 +297,9 @@ async def read_redfish(target: Target, paths: Sequence[tuple[Any, ...]], count: 
 async def run(chosen: argparse.Namespace) -> None:
     """Run the parts that were chosen."""
     lines = Lines()
-    logging.getLogger("collectors").addHandler(lines)
-    logging.getLogger("collectors").propagate = False
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    gear = Gear(*(word for name in PROTOCOLS for word in (f"--{name}", str(getattr(chosen, name)))))
+    gear = Players(
+        "facility_gear.py", *(word for name in PROTOCOLS for word in (f"--{name}", str(getattr(chosen, name))))
+    )
     try:
         await run_ours(chosen, gear)
         if "peers" in chosen.parts:
@@ -367,9 +308,7 @@ async def run(chosen: argparse.Namespace) -> None:
         gear.close()
     if "budget" in chosen.parts:
         await run_budget(chosen)
-    print("logged: " + ("; ".join(f"{count} x {words!r}" for words, count in lines.counts.items()) or "nothing"))
-    for what in dict.fromkeys(lines.unexpected):
-        print(f"  unexpected: {what}")
+    lines.print()
 
 
 def main() -> None:
@@ -382,14 +321,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     chosen = parser.parse_args()
-    if len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(0, {OURS})
-    if chosen.profile:
-        profile = cProfile.Profile()
-        profile.runcall(lambda: asyncio.run(run(chosen)))
-        pstats.Stats(profile).sort_stats("tottime").print_stats(40)
-    else:
-        asyncio.run(run(chosen))
+    run_on_core(lambda: run(chosen), rows=40 * chosen.profile)
 
 
 if __name__ == "__main__":

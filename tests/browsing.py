@@ -14,6 +14,19 @@ from services import until
 
 START_SECONDS = 90
 
+#: text of what a selector finds that is cut off: wider than the box that shows it, or outside of its card
+CUT = """
+(words) => [...document.querySelectorAll(words)]
+  .filter((node) => node.offsetParent && node.textContent.trim() && !node.closest('.drawer'))
+  .filter((node) => {
+    const inside = (node.closest('.card') || node.closest('.header')).getBoundingClientRect();
+    const box = node.getBoundingClientRect();
+    const cut = getComputedStyle(node).display !== 'inline' && node.scrollWidth > node.clientWidth + 1;
+    return cut || box.right > inside.right + 1 || box.left < inside.left - 1 || box.bottom > inside.bottom + 1;
+  })
+  .map((node) => node.className + ': ' + node.textContent)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Demo:

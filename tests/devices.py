@@ -1,9 +1,9 @@
-"""Targets of simulated devices, as site.yaml would make them."""
+"""Targets of simulated devices, as site.yaml would make them, and the numbers that came of a poll."""
 
 from datetime import timedelta
 
 from collectors.address import parse_target_url
-from collectors.collector import Target
+from collectors.collector import PollResult, Target
 from collectors.simulator.service import Device
 from storage.config import Secret
 
@@ -23,3 +23,12 @@ def target_of(device: Device, *, timeout: timedelta = timedelta(seconds=10)) -> 
         priv_password=Secret(device.priv_password) if device.priv_password else None,
         options=url.options,
     )
+
+
+def numbers(result: PollResult, measurement: str, **tags: str) -> dict[str, float]:
+    """Return the fields of all points that carry these tags."""
+    found: dict[str, float] = {}
+    for point in result.points:
+        if point.measurement == measurement and tags.items() <= point.tags.items():
+            found.update({name: float(value) for name, value in point.fields.items()})
+    return found

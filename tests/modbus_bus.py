@@ -27,6 +27,16 @@ def registers(function: int, *values: int) -> bytes:
     return struct.pack(f">BB{len(values)}H", function, 2 * len(values), *values)
 
 
+def all_but(silent: int, asked: list[int]) -> Callable[[int, bytes], Awaitable[bytes | None]]:
+    """Return an `answer` of one register, 7, by all units but a silent one; `asked` takes what units were asked."""
+
+    async def answer(unit: int, pdu: bytes) -> bytes | None:
+        asked.append(unit)
+        return None if unit == silent else registers(3, 7)
+
+    return answer
+
+
 @asynccontextmanager
 async def answering(answer: Callable[[int, bytes], Awaitable[bytes | None]]) -> AsyncIterator[int]:
     """Serve on a port of 127.0.0.1, which is yielded: `answer(unit, pdu)` gives the PDU to send, or None for silence.

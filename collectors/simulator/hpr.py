@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collectors.simulator.bus_history import BusHistory
 from collectors.simulator.factory import Factory
 from collectors.simulator.modbus_link import Unit
+from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, text, u16, u32
 
 MAINS_HERTZ = 50.0
@@ -31,18 +32,17 @@ class HprShelf:
         self._factory = factory
         self._index = index
         self._history = history
-        shelf = factory.layout.shelves[index]
-        self.name = shelf.name
-        self._slots = {unit: slot for slot, unit in enumerate(shelf.units)}
         self._opened = factory.state.time
-        self._labels = {unit: _label(shelf.name, slot) for unit, slot in self._slots.items()}
+        self.name = factory.layout.shelves[index].name
+        self._supplies = Supplies(factory, index, factory.layout.shelves[index].units)
+        self._labels = [_label(self.name, slot) for slot in self._supplies.slots.values()]
 
     def unit(self, number: int) -> Unit | None:
         """Return the tables of a supply, or None where none answers."""
-        slot = self._slots.get(number)
-        if slot is None or self._factory.state.shelves.psu_silent[self._index, slot]:
+        slot = self._supplies.find(number)
+        if slot is None:
             return None
-        return {"holding": {**dict.fromkeys(range(119), 0), **self._labels[number], **self._readings(slot)}}
+        return {"holding": {**dict.fromkeys(range(119), 0), **self._labels[slot], **self._readings(slot)}}
 
     def was_read(self, number: int, function: int, start: int, count: int) -> None:
         """Nothing in a supply changes by being read."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collectors.simulator.bus_history import BusHistory
 from collectors.simulator.factory import Factory
 from collectors.simulator.modbus_link import Unit
+from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, u16, u32
 
 SHELF_UNIT = 1
@@ -32,7 +33,7 @@ class HvdcShelf:
         shelf = factory.layout.shelves[index]
         self.name = shelf.name
         self.profile = f"generic_{shelf.bus}"
-        self._slots = {unit: slot for slot, unit in enumerate(shelf.units)}
+        self._supplies = Supplies(factory, index, shelf.units)
         self._is_bipolar = shelf.bus == "hvdc_400"
         self._read_at = factory.state.time
 
@@ -40,10 +41,8 @@ class HvdcShelf:
         """Return the tables of the shelf or of a rectifier, or None where none answers."""
         if number == SHELF_UNIT:
             return {"input": self._shelf()}
-        slot = self._slots.get(number)
-        if slot is None or self._factory.state.shelves.psu_silent[self._index, slot]:
-            return None
-        return {"input": self._rectifier(slot)}
+        slot = self._supplies.find(number)
+        return None if slot is None else {"input": self._rectifier(slot)}
 
     def was_read(self, number: int, function: int, start: int, count: int) -> None:
         """Begin lowest and highest voltage anew where they were read."""
@@ -77,7 +76,7 @@ class HvdcShelf:
             10: u16(float(shelves.insulation_ohms[index, 0]) / 1e3),
             11: u16(float(shelves.insulation_ohms[index, 1]) / 1e3),
             12: self._alarms(bus),
-            13: len(self._slots),
+            13: len(self._supplies.slots),
             **u32(14, float(shelves.input_watts[index]) / self._kilo),
             16: u16(float(shelves.set_point_volts[index]) * 10),
         }

@@ -71,28 +71,30 @@ class Cdu:
         }
 
     def _primary(self) -> Resource:
-        cdus, index = self._factory.state.cdus, self._index
-        return {
-            **_connector("Facility water"),
-            "SupplyTemperatureCelsius": reading(cdus.fws_supply_celsius[index], 3),
-            "ReturnTemperatureCelsius": reading(cdus.fws_return_celsius[index], 3),
-            "SupplyPressurekPa": reading(cdus.fws_supply_pascals[index] / 1e3),
-            "ReturnPressurekPa": reading(cdus.fws_return_pascals[index] / 1e3),
-            "FlowLitersPerMinute": reading(cdus.fws_flow_liters_per_second[index] * 60),
-            "HeatRemovedkW": reading(cdus.heat_watts[index] / 1e3, 3),
-            "ValvePositionPercent": reading(cdus.valve_ratio[index] * 100),
-        }
+        valve = self._factory.state.cdus.valve_ratio[self._index]
+        return {**self._connector("Facility water", "fws"), "ValvePositionPercent": reading(valve * 100)}
 
     def _secondary(self) -> Resource:
-        cdus, index = self._factory.state.cdus, self._index
+        return self._connector("Technology coolant", "tcs")
+
+    def _connector(self, name: str, loop: str) -> Resource:
+        """Return what both connectors tell; `loop` is the prefix of its state (fws, tcs)."""
+        cdus = self._factory.state.cdus
+
+        def read(what: str) -> float:
+            return float(getattr(cdus, f"{loop}_{what}")[self._index])
+
         return {
-            **_connector("Technology coolant"),
-            "SupplyTemperatureCelsius": reading(cdus.tcs_supply_celsius[index], 3),
-            "ReturnTemperatureCelsius": reading(cdus.tcs_return_celsius[index], 3),
-            "SupplyPressurekPa": reading(cdus.tcs_supply_pascals[index] / 1e3),
-            "ReturnPressurekPa": reading(cdus.tcs_return_pascals[index] / 1e3),
-            "FlowLitersPerMinute": reading(cdus.tcs_flow_liters_per_second[index] * 60),
-            "HeatRemovedkW": reading(cdus.heat_watts[index] / 1e3, 3),
+            "@odata.type": "#CoolantConnector.v1_3_0.CoolantConnector",
+            "Name": name,
+            "CoolantConnectorType": "Pair",
+            "Status": {"State": "Enabled", "Health": "OK"},
+            "SupplyTemperatureCelsius": reading(read("supply_celsius"), 3),
+            "ReturnTemperatureCelsius": reading(read("return_celsius"), 3),
+            "SupplyPressurekPa": reading(read("supply_pascals") / 1e3),
+            "ReturnPressurekPa": reading(read("return_pascals") / 1e3),
+            "FlowLitersPerMinute": reading(read("flow_liters_per_second") * 60),
+            "HeatRemovedkW": reading(cdus.heat_watts[self._index] / 1e3, 3),
         }
 
     def _pump(self, pump: int) -> Resource:
@@ -149,13 +151,4 @@ def leak_detector(name: str, is_wet: bool) -> Resource:
         "LeakDetectorType": "Moisture",
         "DetectorState": "Critical" if is_wet else "OK",
         "Status": {"State": "Enabled", "Health": "Critical" if is_wet else "OK"},
-    }
-
-
-def _connector(name: str) -> Resource:
-    return {
-        "@odata.type": "#CoolantConnector.v1_3_0.CoolantConnector",
-        "Name": name,
-        "CoolantConnectorType": "Pair",
-        "Status": {"State": "Enabled", "Health": "OK"},
     }

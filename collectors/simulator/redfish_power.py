@@ -5,6 +5,7 @@ PowerSupplyMetrics 1.2, EnvironmentMetrics 1.5).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from collectors.simulator.factory import Factory
@@ -17,17 +18,17 @@ _NODE = "/redfish/v1/Chassis/Node"
 _JOULES_PER_KWH = 3.6e6
 
 
+@dataclass(frozen=True, slots=True)
 class Shelf:
     """One power shelf: its sum, its DC branch, its supplies."""
 
-    def __init__(self, factory: Factory, index: int, clock: Callable[[], float]) -> None:
-        self._factory = factory
-        self._index = index
-        self._clock = clock
-        self._units = [str(unit) for unit in factory.layout.shelves[index].units]
+    factory: Factory
+    index: int
+    clock: Callable[[], float]
 
     def tree(self) -> Tree:
         """Return its resources."""
+        units = [str(unit) for unit in self.factory.layout.shelves[self.index].units]
         makers: Makers = {
             "/redfish/v1/PowerEquipment": lambda: link("PowerShelves", "/redfish/v1/PowerEquipment/PowerShelves"),
             **members("/redfish/v1/PowerEquipment/PowerShelves", "1"),
@@ -37,34 +38,34 @@ class Shelf:
             f"{_SHELF}/Branches/DC": self._branch,
             **members("/redfish/v1/Chassis", "Shelf"),
             "/redfish/v1/Chassis/Shelf": lambda: {"Name": "Shelf", "ChassisType": "Shelf"},
-            **members(_SUPPLIES, *self._units),
+            **members(_SUPPLIES, *units),
         }
         watched: dict[str, Callable[[], Event]] = {}
-        for place, unit in enumerate(self._units):
+        for place, unit in enumerate(units):
             makers[f"{_SUPPLIES}/{unit}"] = partial(self._supply, place)
             makers[f"{_SUPPLIES}/{unit}/Metrics"] = partial(self._supply_metrics, place)
             watched[f"{_SUPPLIES}/{unit}"] = partial(self._event, place)
         return Tree(("PowerEquipment", "Chassis"), makers, watched)
 
     def _event(self, place: int) -> Event:
-        is_good = bool(self._factory.state.shelves.psu_ok[self._index, place])
+        is_good = bool(self.factory.state.shelves.psu_ok[self.index, place])
         return ("Power.1.2.PowerSupplyRestored", "OK") if is_good else ("Power.1.2.PowerSupplyFailed", "Critical")
 
     def _watts(self, watts: float) -> Resource:
-        return _watts(self._factory, self._factory.layout.shelves[self._index].name, watts)
+        return _watts(self.factory, self.factory.layout.shelves[self.index].name, watts)
 
     def _shelf(self) -> Resource:
-        is_good = bool(self._factory.state.shelves.psu_ok[self._index].all())
+        is_good = bool(self.factory.state.shelves.psu_ok[self.index].all())
         return {
             "@odata.type": "#PowerDistribution.v1_6_0.PowerDistribution",
-            "Name": self._factory.layout.shelves[self._index].name,
+            "Name": self.factory.layout.shelves[self.index].name,
             "EquipmentType": "PowerShelf",
             "Status": {"State": "Enabled", "Health": "OK" if is_good else "Warning"},
         }
 
     def _metrics(self) -> Resource:
-        shelves, index = self._factory.state.shelves, self._index
-        joules = float(shelves.energy_joules.at(self._clock(), index))
+        shelves, index = self.factory.state.shelves, self.index
+        joules = float(shelves.energy_joules.at(self.clock(), index))
         return {
             "@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
             "Name": "Summary",
@@ -74,7 +75,7 @@ class Shelf:
         }
 
     def _branch(self) -> Resource:
-        shelves, index = self._factory.state.shelves, self._index
+        shelves, index = self.factory.state.shelves, self.index
         volts, watts = float(shelves.bus_volts[index]), float(shelves.output_watts[index])
         return {
             "@odata.type": "#Circuit.v1_9_0.Circuit",
@@ -88,19 +89,19 @@ class Shelf:
         }
 
     def _supply(self, place: int) -> Resource:
-        shelf = self._factory.layout.shelves[self._index]
+        shelf = self.factory.layout.shelves[self.index]
         return {
             "@odata.type": "#PowerSupply.v1_6_0.PowerSupply",
             "Name": f"Supply {place + 1}",
             "PowerCapacityWatts": shelf.psu_rated_watts,
-            "Status": status(bool(self._factory.state.shelves.psu_ok[self._index, place])),
+            "Status": status(bool(self.factory.state.shelves.psu_ok[self.index, place])),
         }
 
     def _supply_metrics(self, place: int) -> Resource:
-        shelves, at = self._factory.state.shelves, (self._index, place)
+        shelves, at = self.factory.state.shelves, (self.index, place)
         if shelves.psu_silent[at]:
             return {"Name": "Metrics", "InputPowerWatts": None, "OutputPowerWatts": None}
-        volts, watts = float(shelves.bus_volts[self._index]), float(shelves.psu_output_watts[at])
+        volts, watts = float(shelves.bus_volts[self.index]), float(shelves.psu_output_watts[at])
         is_good = bool(shelves.psu_ok[at])
         return {
             "@odata.type": "#PowerSupplyMetrics.v1_2_0.PowerSupplyMetrics",
@@ -113,13 +114,13 @@ class Shelf:
         }
 
 
+@dataclass(frozen=True, slots=True)
 class RackPdu:
     """One three-phase rack PDU: its sum and its mains."""
 
-    def __init__(self, factory: Factory, index: int, clock: Callable[[], float]) -> None:
-        self._factory = factory
-        self._index = index
-        self._clock = clock
+    factory: Factory
+    index: int
+    clock: Callable[[], float]
 
     def tree(self) -> Tree:
         """Return its resources."""
@@ -134,14 +135,14 @@ class RackPdu:
         return Tree(("PowerEquipment",), makers, {})
 
     def _power(self) -> Resource:
-        pdus, index = self._factory.state.pdus, self._index
-        name = self._factory.layout.pdus[index].name
+        pdus, index = self.factory.state.pdus, self.index
+        name = self.factory.layout.pdus[index].name
         watts, volt_amperes = float(pdus.watts[index]), float(pdus.volt_amperes[index])
         factor = round(watts / volt_amperes, 3) if volt_amperes > 0 else None
-        return {**_watts(self._factory, name, watts), "ApparentVA": round(volt_amperes, 1), "PowerFactor": factor}
+        return {**_watts(self.factory, name, watts), "ApparentVA": round(volt_amperes, 1), "PowerFactor": factor}
 
     def _metrics(self) -> Resource:
-        joules = float(self._factory.state.pdus.energy_joules.at(self._clock(), self._index))
+        joules = float(self.factory.state.pdus.energy_joules.at(self.clock(), self.index))
         return {
             "@odata.type": "#PowerDistributionMetrics.v1_4_0.PowerDistributionMetrics",
             "Name": "Summary",
@@ -150,7 +151,7 @@ class RackPdu:
         }
 
     def _mains(self) -> Resource:
-        pdus, index = self._factory.state.pdus, self._index
+        pdus, index = self.factory.state.pdus, self.index
         amperes, volts = pdus.phase_amperes[index], pdus.phase_volts[index]
         return {
             "@odata.type": "#Circuit.v1_9_0.Circuit",
@@ -165,13 +166,13 @@ class RackPdu:
         }
 
 
+@dataclass(frozen=True, slots=True)
 class Node:
     """One node's BMC: the power of the whole node, and of a board within it."""
 
-    def __init__(self, factory: Factory, index: int, clock: Callable[[], float]) -> None:
-        self._factory = factory
-        self._index = index
-        self._clock = clock
+    factory: Factory
+    index: int
+    clock: Callable[[], float]
 
     def tree(self) -> Tree:
         """Return its resources."""
@@ -186,18 +187,18 @@ class Node:
         return Tree(("Systems", "Chassis"), makers, {})
 
     def _environment(self) -> Resource:
-        nodes = self._factory.state.nodes
-        joules = float(nodes.energy_joules.at(self._clock(), self._index))
+        nodes = self.factory.state.nodes
+        joules = float(nodes.energy_joules.at(self.clock(), self.index))
         return {
             "@odata.type": "#EnvironmentMetrics.v1_5_0.EnvironmentMetrics",
             "Name": "Node",
-            "PowerWatts": reading(nodes.power_watts[self._index], 1),
+            "PowerWatts": reading(nodes.power_watts[self.index], 1),
             "EnergykWh": reading(joules / _JOULES_PER_KWH, 4),
         }
 
     def _baseboard(self) -> Resource:
-        host = self._factory.layout.hosts[self._index]
-        boards = self._factory.state.gpus.power_watts[host.gpu_start : host.gpu_start + host.gpu_count]
+        host = self.factory.layout.hosts[self.index]
+        boards = self.factory.state.gpus.power_watts[host.gpu_start : host.gpu_start + host.gpu_count]
         return {"Name": "Baseboard", "PowerWatts": reading(float(boards.sum()), 1)}
 
 

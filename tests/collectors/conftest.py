@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from gnmi_site import Site
+from redfish_service import Service, served
 
 
 @pytest.fixture
@@ -13,3 +14,10 @@ async def site() -> AsyncIterator[Site]:
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    """Serve the DMTF mock-up of a cooling unit over Redfish."""
+    async with served() as made:
+        yield made

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from modbus_bus import answering
+from modbus_bus import all_but, answering
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -261,12 +261,7 @@ class Time:
 
 async def test_a_silent_unit_is_asked_again_after_its_neighbours_and_then_left_alone() -> None:
     asked: list[int] = []
-
-    async def deaf(unit: int, pdu: bytes) -> bytes | None:
-        asked.append(unit)
-        return None if unit == 2 else b"\x03\x02\x00\x07"
-
-    async with answering(deaf) as port:
+    async with answering(all_but(2, asked)) as port:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
         collector = modbus.open_collector(target(port, timeout="50ms"), what)
         first = await collector.poll(1)
@@ -439,12 +434,7 @@ def test_wrong_options_of_a_target_are_named(options: dict[str, str], reason: st
 
 async def test_one_silent_unit_costs_its_neighbours_no_value() -> None:
     asked: list[int] = []
-
-    async def deaf(unit: int, pdu: bytes) -> bytes | None:
-        asked.append(unit)
-        return None if unit == 2 else b"\x03\x02\x00\x07"
-
-    async with answering(deaf) as port:
+    async with answering(all_but(2, asked)) as port:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
         collector = modbus.open_collector(target(port, timeout="50ms", retries="0"), what)
         first = await collector.poll(1)

@@ -1,11 +1,10 @@
 """The Redfish collector against the DMTF mock-up of a cooling unit, served as plain files, and against its moods."""
 
 import base64
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from redfish_service import CDU, Service, served
+from redfish_service import CDU, Service
 
 from collectors import redfish
 from collectors.collector import (
@@ -20,12 +19,6 @@ from collectors.collector import (
 from collectors.profile import Profile, load_profile
 from collectors.redfish import look_up, parse_path
 from storage.config import ConfigError, Secret
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with served() as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-from redfish_service import CDU, STREAM, Service, served
+from redfish_service import CDU, STREAM, Service
 
 from collectors import redfish
 from collectors.collector import Collector, Pushing
@@ -19,10 +19,10 @@ MOMENT_NS = 1_760_000_000_000_000_000
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with served() as made:
-        made.overlay["/redfish/v1/EventService"] = {"ServerSentEventUri": STREAM}
-        yield made
+def service(service: Service) -> Service:
+    """The mock-up, with an event stream."""
+    service.overlay["/redfish/v1/EventService"] = {"ServerSentEventUri": STREAM}
+    return service
 
 
 def event(**record: object) -> bytes:

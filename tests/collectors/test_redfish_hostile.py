@@ -30,12 +30,6 @@ OPTIONS = {"tls": "off", "events": "off", "expand": "off"}
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with served() as made:
-        yield made
-
-
-@pytest.fixture
 def profile() -> Profile:
     return load_profile("redfish_cdu")
 

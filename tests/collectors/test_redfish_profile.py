@@ -1,6 +1,6 @@
 """The keys of a Redfish profile, the mistakes in them, and what the shipped profiles make of a service."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,12 +15,6 @@ from storage.config import ConfigError
 
 NODE = "/redfish/v1/Chassis/Node"
 REPORT = "/redfish/v1/TelemetryService/MetricReports/Power"
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with served() as made:
-        yield made
 
 
 def shipped() -> list[Profile]:

@@ -1,11 +1,10 @@
 """How a Redfish service is asked: connections, sessions, ETags, $expand, and what it is spared."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from email.utils import formatdate
 
 import pytest
-from redfish_service import CDU, SESSIONS, Service, served
+from redfish_service import CDU, SESSIONS, Service
 
 from collectors import redfish
 from collectors.collector import CollectError, Collector, PollResult, ProtocolError
@@ -17,12 +16,6 @@ from storage.config import Secret
 #: what a fast poll of the mock-up reads: two connectors, two pumps, two detectors, reservoir, filter, environment
 RESOURCES = 9
 NOW = 1_760_000_000.0
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with served() as made:
-        yield made
 
 
 @pytest.fixture

@@ -78,6 +78,13 @@ class _Battery:
         """Return what a full module holds."""
         return SHELF_JOULES / MODULES / 3600.0 / (self.cells * (CELL_VOLTS + 0.5 * CELL_RISE_VOLTS))
 
+    def charge_registers(self, first: int, counts_per_ampere: int) -> Mapping[int, int]:
+        """Return charge, voltage, current and capacity, in that order from `first` on."""
+        percent, counts = u16(self.charge * 100), i16(self.amperes * counts_per_ampere)
+        full = self.capacity_ampere_hours() * 1e3
+        values = (percent, percent, u16(self.volts * 1e3), counts, counts, u16(self.charge * full), u16(full))
+        return dict(enumerate(values, first))
+
     def run_minutes(self) -> int:
         """Return how long it lasts at the present current."""
         watts = float(self.past.battery_watts[self.index])
@@ -119,20 +126,12 @@ class Orv3Bbu:
         if number not in ORV3_UNITS:
             return None
         battery = self._battery
-        milliamperes = i16(battery.amperes * 1e3)
-        full = battery.capacity_ampere_hours() * 1e3
         registers = {
             **_label(self.name, number - ORV3_UNITS[0], "SIM-BBU-3000"),
             **battery.common(),
             **battery.cell_registers(109, ORV3_CELLS),
             **dict.fromkeys(range(122, 126), decikelvin(battery.inlet_celsius + CELL_KELVIN)),
-            126: u16(battery.charge * 100),
-            127: u16(battery.charge * 100),
-            128: u16(battery.volts * 1e3),
-            129: milliamperes,
-            130: milliamperes,
-            131: u16(battery.charge * full),
-            132: u16(full),
+            **battery.charge_registers(126, 1000),
         }
         return {"holding": registers}
 
@@ -155,19 +154,11 @@ class HprBbu:
         if number not in HPR_UNITS:
             return None
         battery = self._battery
-        centiamperes = i16(battery.amperes * 100)
-        full = battery.capacity_ampere_hours() * 1e3
         registers = {
             **_label(self.name, number - HPR_UNITS[0], "SIM-BBU-5500"),
             **battery.common(),
             **dict.fromkeys(range(88, 94), decikelvin(battery.inlet_celsius + CELL_KELVIN)),
-            94: u16(battery.charge * 100),
-            95: u16(battery.charge * 100),
-            96: u16(battery.volts * 1e3),
-            97: centiamperes,
-            98: centiamperes,
-            99: u16(battery.charge * full),
-            100: u16(full),
+            **battery.charge_registers(94, 100),
             **u32(101, self._factory.state.time),
             **battery.cell_registers(109, 12),
             122: battery.cell_registers(109, 13)[121],

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import Past
 from collectors.simulator.modbus_link import Unit
+from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, text, u16, u32
 
 #: unit ids in the order in which shelves fill up
@@ -35,12 +36,12 @@ class Orv3Shelf:
         self._past = past
         self._opened = factory.state.time
         self.name = factory.layout.shelves[index].name
-        self._slots = dict(zip(UNITS, range(len(factory.layout.shelves[index].units)), strict=False))
+        self._supplies = Supplies(factory, index, UNITS[: len(factory.layout.shelves[index].units)])
 
     def unit(self, number: int) -> Unit | None:
         """Return the tables of a supply, or None where none answers."""
-        slot = self._slots.get(number)
-        if slot is None or self._factory.state.shelves.psu_silent[self._index, slot]:
+        slot = self._supplies.find(number)
+        if slot is None:
             return None
         registers = {**self._label(slot), **self._alarms(slot), **self._settings(), **self._heat(), **self._power(slot)}
         return {"holding": registers}

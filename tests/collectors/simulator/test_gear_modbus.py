@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from devices import target_of
+from devices import numbers, target_of
 
 from collectors import modbus as collector
 from collectors.collector import PollResult
@@ -92,15 +92,6 @@ async def sound_site(sound: Factory) -> AsyncIterator[Site]:
 def every() -> list[Profile]:
     """Return all profiles of Modbus devices."""
     return Library().of_protocol("modbus")
-
-
-def numbers(result: PollResult, measurement: str, **tags: str) -> dict[str, float]:
-    """Return the fields of all points that carry these tags."""
-    found: dict[str, float] = {}
-    for point in result.points:
-        if point.measurement == measurement and tags.items() <= point.tags.items():
-            found.update({name: float(value) for name, value in point.fields.items()})
-    return found
 
 
 def active_bits(result: PollResult) -> set[str]:

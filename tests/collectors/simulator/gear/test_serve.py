@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from devices import target_of
+from devices import numbers, target_of
 
 from collectors import snmp as collector
 from collectors.collector import PollResult
@@ -60,14 +60,6 @@ async def site(factory: Factory) -> AsyncIterator[Site]:
     made.service = await start_gear(factory, SNMP, lambda: made.now)
     yield made
     await made.service.close()
-
-
-def numbers(result: PollResult, measurement: str, **tags: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for point in result.points:
-        if point.measurement == measurement and tags.items() <= point.tags.items():
-            found.update({name: float(value) for name, value in point.fields.items()})
-    return found
 
 
 #: class -> its resolution of watts, volt-amperes, the power factor, amperes, volts, and joules
