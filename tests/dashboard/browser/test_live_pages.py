@@ -143,7 +143,7 @@ def test_dead_collectors_do_not_look_live(demo: Demo, watched: Opener) -> None:
     wall.page.route("**/api/v1/snapshot", age)
     wall.page.goto(demo.url)
     until(lambda: wall.state() == "stale", 20, "stale")
-    assert re.fullmatch(r"Stale 4\d s", wall.page.locator(".freshness .word").inner_text())
+    assert re.fullmatch(r"Stale [45]\d s", wall.page.locator(".freshness .word").inner_text())
 
 
 def test_wrong_clock_of_the_panel_does_not_matter(demo: Demo, watched: Opener) -> None:
