@@ -52,6 +52,11 @@ def announced(process: subprocess.Popen[str]) -> str:
     pytest.fail(f"tokenwatt demo printed no address in {START_SECONDS} s: {said!r}")
 
 
+def first_look(address: str, view: str) -> None:
+    """Wait until view and history are there: a page that asks before is told 503, an error on its console."""
+    until(lambda: answers(f"{address}/api/v1/{view}") and answers(f"{address}/api/v1/history"), 60, f"a look at {view}")
+
+
 def answers(url: str) -> bool:
     """Return whether the server answers with 200."""
     try:

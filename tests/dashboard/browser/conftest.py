@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import Demo, Opener, Watched, announced, answers
+from browsing import Demo, Opener, Watched, announced, answers, first_look
 from fabric_site import telling
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from services import program, until
@@ -45,7 +45,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     ):
         try:
             url = announced(process)
-            until(lambda: answers(f"{url}/readyz") and answers(f"{url}/api/v1/history"), 90, f"{url} to be ready")
+            until(lambda: answers(f"{url}/readyz"), 90, f"{url} to be ready")
+            for view in ("fabric", "facility"):
+                first_look(url, view)
             yield Demo(url, process)
         finally:
             process.send_signal(signal.SIGCONT)
@@ -95,6 +97,7 @@ def fabric_url() -> Iterator[str]:
         live = Live(store, DashboardSettings())
         live.start()
         with serving(live, DashboardSettings(), None, 0) as address:
+            first_look(address, "fabric")
             yield address
         live.close()
     store.close()

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import CUT, Opener, Watched
+from browsing import CUT, Opener, Watched, first_look
 from facility_site import FacilitySite
 from plant import Plant
 from playwright.sync_api import Page, Route
@@ -91,6 +91,7 @@ def facility() -> Iterator[tuple[FacilitySite, str]]:
         live = Live(store, settings)
         live.start()
         with serving(live, settings, None, 0) as address:
+            first_look(address, "facility")
             yield site, address
         live.close()
     store.close()
