@@ -1,4 +1,4 @@
-"""The order of the tests: files that mostly wait come first, files that need the machine for themselves last."""
+"""The order of the tests: files that mostly wait come first, those that want a calm machine beside the small ones."""
 
 from pathlib import Path
 
@@ -6,13 +6,15 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the files with slow tests to the front, those with live ones to the end; those with a browser stand apart.
+    """Move the files with slow tests to the front, those with live ones behind three quarters; browsers stand apart.
 
-    A browser alone fills a core: two at once make each other late.
+    A browser alone fills a core: two at once make each other late. Live tests take minutes and little of the machine.
     """
     marked = {name: [*_files(items, name)] for name in ("slow", "live", "browser")}
     files = sorted(_files(items), key=lambda path: (path in marked["live"], path not in marked["slow"]))
-    calm = [path for path in files if path not in marked["browser"]]
+    calm = [path for path in files if path not in marked["browser"] + marked["live"]]
+    for path in marked["live"]:
+        calm.insert(3 * len(files) // 4, path)
     for number, path in enumerate(marked["browser"]):
         calm.insert(number * len(files) // (len(marked["browser"]) + 1), path)
     place = {path: number for number, path in enumerate(calm)}
