@@ -30,7 +30,7 @@ test: install   ## lint, types and all tests
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-fuzz: install   ## 100,000 damaged answers of each protocol; `make test` has a fifth of them
+fuzz: install   ## 100,000 damaged answers of each protocol; `make test` has a tenth of them
 	TOKENWATT_FUZZ_CASES=100000 $(BIN)/pytest -q -n 4 tests/fuzz $(ARGS)
 
 lint: install   ## format and fix what can be fixed

@@ -2,7 +2,7 @@
 
 Excerpts of every recorded page and of the simulator's pages, a whole page now and then, are damaged and read by the
 page's own profile and by one other. Each case depends on its number alone; a failure names it. Environment:
-TOKENWATT_FUZZ_CASES the number of cases (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one case to run alone.
+TOKENWATT_FUZZ_CASES the number of cases (10000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one case to run alone.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from collectors.simulator.factory import Factory
 from collectors.simulator.layout import build_layout
 from storage.schema import MEASUREMENTS
 
-CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))
 ONLY = os.environ.get("TOKENWATT_FUZZ_CASE")
 CHUNKS = 10
 #: length of a failing page in the message; its number gives it all

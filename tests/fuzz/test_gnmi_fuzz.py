@@ -3,7 +3,7 @@
 One notification of a sound round is damaged, as bytes of the wire or in the object that it carries, and the round goes
 the way of a poll: parsed as protobuf, parsed as JSON, turned into points. The other notifications must bring what they
 would have brought alone, and the other rows of a damaged table too. Each case depends on its number alone; a failure
-names it. Environment: TOKENWATT_FUZZ_CASES the number of cases (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one case
+names it. Environment: TOKENWATT_FUZZ_CASES the number of cases (10000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one case
 to run alone.
 """
 
@@ -30,7 +30,7 @@ from collectors.profile import Group, PointSpec, Profile
 from storage.point import Point
 from storage.schema import MEASUREMENTS
 
-CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))
 ONLY = os.environ.get("TOKENWATT_FUZZ_CASE")
 CHUNKS = 10
 #: cases that one collector reads, so that one of them can be run again alone with those before it

@@ -3,7 +3,7 @@
 Six units stand behind one gateway. In each round the four in the middle answer damaged frames, and the poll goes its
 real way: bytes into the connection, frames, registers, points. The units at both ends must bring what they always
 bring, and a round later, all sound again, every unit must. Each round depends on its number alone; a failure names it.
-Environment: TOKENWATT_FUZZ_CASES the number of damaged answers (20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one
+Environment: TOKENWATT_FUZZ_CASES the number of damaged answers (10000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one
 round to run alone.
 
 Beside it a few hundred go over a real socket.
@@ -28,7 +28,7 @@ from collectors.modbus_client import Connection, RefusedSpanError, Wire
 from collectors.profile import Profile
 from storage.schema import MEASUREMENTS
 
-CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))
 ONLY = os.environ.get("TOKENWATT_FUZZ_CASE")
 CHUNKS = 3
 #: share of the damaged answers that go through whole polls; the rest end at the connection

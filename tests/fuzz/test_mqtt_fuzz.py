@@ -2,7 +2,7 @@
 
 A case is one damaged message, as bytes, as JSON or in its topic, put on the board between sound ones; after some cases
 the board is read as a poll reads it. The sound points must come as they come alone. Each case depends on its number.
-Environment: TOKENWATT_FUZZ_CASES the number of cases (20000; all: `make fuzz`).
+Environment: TOKENWATT_FUZZ_CASES the number of cases (10000; all: `make fuzz`).
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from collectors.simulator.replay_mqtt import played
 from storage import schema
 from storage.point import Point
 
-CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))
 CHUNKS, BLOCK = 8, 200
 CLOCK = 1_760_000_000.0
 STAMP = int(CLOCK) * 1_000_000_000

@@ -3,7 +3,7 @@
 Some answers of a sound poll are damaged, in their bytes, their JSON, their status or their headers, and go the way of a
 poll: judged by the session, decoded into points. The other resources must bring what they bring in a sound poll. Each
 case depends on its number alone; a failure names it. Environment: TOKENWATT_FUZZ_CASES the number of damaged answers
-(20000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one poll to run alone.
+(10000; all: `make fuzz`), TOKENWATT_FUZZ_CASE one poll to run alone.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from collectors.redfish_events import EventParser, read_hints
 from collectors.redfish_rows import Outcome
 from storage.schema import MEASUREMENTS, check_value
 
-CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))
 ONLY = os.environ.get("TOKENWATT_FUZZ_CASE")
 #: share of the answers of a poll that are damaged
 DAMAGED = 0.75
