@@ -66,6 +66,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def write_site(machine: Machine) -> None:
     v3 = f"snmp://watt@127.0.0.1:{machine.snmp_port}?version=3&auth=sha256&priv=aes128"
+    # Tests share their machine: an answer may be late without a fault of anybody's.
+    polled = "interval: 1s, timeout: 20s"
     machine.config.write_text(
         f"""\
 collectors:
@@ -73,10 +75,10 @@ collectors:
   source: test
   inventory: inventory.csv
   targets:
-    - {{name: agent-v2c, url: "snmp://public@127.0.0.1:{machine.snmp_port}", interval: 1s}}
-    - {{name: agent-v3, url: "{v3}", interval: 1s, password: "${{TEST_AUTH}}", priv_password: "${{TEST_PRIV}}"}}
-    - {{name: node-1, url: "http://127.0.0.1:{machine.page_port}/metrics", interval: 1s}}
-    - {{name: bms, url: "mqtt://127.0.0.1:{machine.broker_port}", interval: 1s}}
+    - {{name: agent-v2c, url: "snmp://public@127.0.0.1:{machine.snmp_port}", {polled}}}
+    - {{name: agent-v3, url: "{v3}", {polled}, password: "${{TEST_AUTH}}", priv_password: "${{TEST_PRIV}}"}}
+    - {{name: node-1, url: "http://127.0.0.1:{machine.page_port}/metrics", {polled}}}
+    - {{name: bms, url: "mqtt://127.0.0.1:{machine.broker_port}", {polled}}}
 """,
     )
     machine.config.with_name("inventory.csv").write_text(
@@ -225,9 +227,7 @@ def test_collect_stores_what_all_of_them_say(machine: Machine, tmp_path: Path) -
         until(grown(store, lambda: heard_twice(store)), 60, "each device to be heard twice")
         answer = collect.stop(signal.SIGTERM)
     assert answer.code == 0
-    # A poll that is late says something of the machine that tests share, not of the collector.
-    told = [line for line in answer.err.splitlines() if not line.startswith("INFO ")]
-    assert [line for line in told if "no complete answer in" not in line] == []
+    assert [line for line in answer.err.splitlines() if not line.startswith("INFO ")] == []
     assert {(row["device"], row["up"], row["profile"]) for row in rows(store, "device") if row["up"]} == {
         ("agent-v2c", 1, "net_snmp"),
         ("agent-v3", 1, "net_snmp"),

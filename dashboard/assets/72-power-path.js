@@ -66,7 +66,6 @@
     return [...paths].sort((a, b) => (a.priority || 9) - (b.priority || 9) || room(a) - room(b)).slice(0, most);
   }
 
-  // --- feeds ---
   function bar(x, y, width, ratio, mark, priority) {
     const share = Math.max(0, Math.min(1, ratio || 0));
     return [
@@ -122,7 +121,6 @@
     return body.feeds.slice(0, BARS.length).map((feed, i) => svg("path", { class: `wire ${feed.lost ? "dead" : ""}`, d: `M${BARS[i]} ${Math.min(HEAD + 16 + i * FEED_HEIGHT, first)}V${last}` }));
   }
 
-  // --- one rack ---
   // Each supply a square: filled while it works, hollow when it is off, silent or was never heard, crossed when it failed or
   // carries nothing.
   function supplies(shelf, x, y) {
