@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs
 from urllib.request import urlopen
 
 import pytest
@@ -64,6 +65,18 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+# Of the address the page itself is asked: `page.url` is a copy that stands still while a test waits.
+def path_of(page: Page) -> str:
+    """Return the path of the page's address."""
+    return str(page.evaluate("location.pathname"))
+
+
+def query(page: Page) -> dict[str, str]:
+    """Return the options in the page's address."""
+    found = parse_qs(page.evaluate("location.search.slice(1)"), keep_blank_values=True)
+    return {name: values[0] for name, values in found.items()}
 
 
 @dataclass(slots=True)

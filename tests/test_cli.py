@@ -86,7 +86,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
 
 def assert_ended(processes: set[int]) -> None:
     assert processes
-    until(lambda: not any(map(lives, processes)), 10, "the processes that it started to end")
+    until(lambda: not any(map(lives, processes)), 30, "the processes that it started to end")
 
 
 def status(url: str) -> int:

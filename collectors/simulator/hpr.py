@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from collectors.simulator.bus_history import BusHistory
 from collectors.simulator.factory import Factory
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, text, u16, u32
@@ -25,7 +26,7 @@ GENERAL_ALARM, PFC_ALARM = 1 << 0 | 1 << 8, 1 << 8 | 1 << 11
 PERIOD_SECONDS = 60.0
 
 
-class HprShelf:
+class HprShelf(ModbusDevice):
     """One HPR shelf of the factory; registers 0 to 118 of each supply, those that a poller reads filled."""
 
     def __init__(self, factory: Factory, index: int, history: BusHistory) -> None:
@@ -43,9 +44,6 @@ class HprShelf:
         if slot is None:
             return None
         return {"holding": {**dict.fromkeys(range(119), 0), **self._labels[slot], **self._readings(slot)}}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a supply changes by being read."""
 
     def _readings(self, slot: int) -> Mapping[int, int]:
         shelves, index = self._factory.state.shelves, self._index

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from collectors.simulator.bus_history import BusHistory
 from collectors.simulator.factory import Factory
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, u16, u32
@@ -23,7 +24,7 @@ RUNNING, FAILED = 1, 3
 RECTIFIER_KELVIN = 18.0
 
 
-class HvdcShelf:
+class HvdcShelf(ModbusDevice):
     """One HVDC shelf of the factory."""
 
     def __init__(self, factory: Factory, index: int, history: BusHistory) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import MODULES, SHELF_JOULES, Past
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.words import i16, text, u16, u32
 
@@ -114,7 +115,7 @@ class _Battery:
         }
 
 
-class Orv3Bbu:
+class Orv3Bbu(ModbusDevice):
     """The ORv3 battery modules of one rack."""
 
     def __init__(self, factory: Factory, index: int, past: Past) -> None:
@@ -135,11 +136,8 @@ class Orv3Bbu:
         }
         return {"holding": registers}
 
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a battery changes by being read."""
 
-
-class HprBbu:
+class HprBbu(ModbusDevice):
     """The HPR battery modules of one rack: charge, current and temperatures stand elsewhere than in ORv3."""
 
     def __init__(self, factory: Factory, index: int, past: Past) -> None:
@@ -171,9 +169,6 @@ class HprBbu:
             260: 0,
         }
         return {"holding": registers}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a battery changes by being read."""
 
     def _bus(self) -> Mapping[int, int]:
         lowest, highest = self._past.history.ever(self._index)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import Past
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.words import u16
 
@@ -51,7 +52,7 @@ def floats(values: Iterable[tuple[int, float]]) -> dict[int, int]:
     return registers
 
 
-class GenericCdu:
+class GenericCdu(ModbusDevice):
     """One CDU with two pumps; registers of the third and fourth do not exist."""
 
     def __init__(self, factory: Factory, index: int, _: Past) -> None:
@@ -68,9 +69,6 @@ class GenericCdu:
         is_wet, is_low = bool(cdus.leak[index]), bool(cdus.level_ratio[index] < LOW_LEVEL_RATIO)
         return {"input": registers | self._pumps(), "discrete": {0: int(is_wet), 1: 0, 2: 0, 3: int(is_low)}}
 
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a CDU changes by being read."""
-
     def _pumps(self) -> dict[int, int]:
         cdus, index = self._factory.state.cdus, self._index
         registers: dict[int, int] = {}
@@ -82,7 +80,7 @@ class GenericCdu:
         return registers
 
 
-class GenericMeter:
+class GenericMeter(ModbusDevice):
     """One meter with an even load on its three phases."""
 
     def __init__(self, factory: Factory, index: int, _: Past) -> None:
@@ -93,9 +91,6 @@ class GenericMeter:
     def unit(self, number: int) -> Unit | None:
         """Return the tables of the meter, or None for another unit."""
         return {"input": floats(self._values()) | self._energy()} if number == UNIT else None
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a meter changes by being read."""
 
     def _values(self) -> Iterable[tuple[int, float]]:
         meters, index = self._factory.state.meters, self._index

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import Past
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.supplies import Supplies
 from collectors.simulator.words import i16, text, u16, u32
@@ -27,7 +28,7 @@ GENERAL_FAILED, PFC_FAILED = 0x0101, 0x0900
 SETTINGS = 1 << 9 | 1 << 11
 
 
-class Orv3Shelf:
+class Orv3Shelf(ModbusDevice):
     """A 50 V shelf of the factory with ORv3 supplies; those beyond the unit ids of the map are not reached."""
 
     def __init__(self, factory: Factory, index: int, past: Past) -> None:
@@ -45,9 +46,6 @@ class Orv3Shelf:
             return None
         registers = {**self._label(slot), **self._alarms(slot), **self._settings(), **self._heat(), **self._power(slot)}
         return {"holding": registers}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a supply changes by being read."""
 
     def _label(self, slot: int) -> Mapping[int, int]:
         up = UP_SECONDS + self._factory.state.time - self._opened

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import Past
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.words import text, u16, u32
 
@@ -15,7 +16,7 @@ UP_SECONDS = 30 * 86_400
 MODULE_COMMUNICATION, MODULE_ALERTS = 1 << 4, 1 << 8
 
 
-class PowerShelfController:
+class PowerShelfController(ModbusDevice):
     """The controllers of one shelf of the factory."""
 
     def __init__(self, factory: Factory, index: int, past: Past) -> None:
@@ -33,9 +34,6 @@ class PowerShelfController:
         if not 0 <= place < len(self._slots):
             return None
         return {"holding": {**self._label(place), **self._states(self._slots[place])}}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a controller changes by being read."""
 
     def _label(self, place: int) -> Mapping[int, int]:
         up = UP_SECONDS + self._factory.state.time - self._opened

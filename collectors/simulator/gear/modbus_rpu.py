@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.modbus_past import Past
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.words import i16, text, u16, u32
 
@@ -26,7 +27,7 @@ EXCHANGER_RATIO = 0.4
 PUMP_UP_SECONDS = 1_000 * 3_600
 
 
-class ReservoirPumpUnit:
+class ReservoirPumpUnit(ModbusDevice):
     """One RPU."""
 
     def __init__(self, factory: Factory, index: int, _: Past) -> None:
@@ -40,9 +41,6 @@ class ReservoirPumpUnit:
         if number != UNIT:
             return None
         return {"holding": {**self._label(), **self._loop(), **self._pumps(), **self._exchanger(), **self._alarms()}}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in the unit changes by being read."""
 
     @property
     def _is_low(self) -> bool:

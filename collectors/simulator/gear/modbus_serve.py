@@ -20,7 +20,8 @@ class ModbusDevice(Protocol):
         """Return the tables of a unit, or None where none answers."""
 
     def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Take note that a request was answered with values."""
+        """Take note that a request was answered with values; most devices do not change by being read."""
+        return  # a body: without one, a protocol's method is abstract
 
 
 class Served(NamedTuple):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from collectors.simulator.factory import Factory
+from collectors.simulator.gear.modbus_serve import ModbusDevice
 from collectors.simulator.modbus_link import Unit
 from collectors.simulator.words import f32_swapped
 
@@ -16,7 +17,7 @@ MAINS_VOLTS, POWER_FACTOR = 400.0, 507 / 512
 LOW_LEVEL_RATIO = 0.4
 
 
-class SupermicroCdu:
+class SupermicroCdu(ModbusDevice):
     """One CDU of the factory."""
 
     def __init__(self, factory: Factory, index: int) -> None:
@@ -35,9 +36,6 @@ class SupermicroCdu:
         is_low = cdus.level_ratio[index] < LOW_LEVEL_RATIO
         inputs = dict.fromkeys(range(1, 24), 0) | {2: int(cdus.leak[index] > 0), 12: int(is_low)}
         return {"holding": registers, "discrete": inputs}
-
-    def was_read(self, number: int, function: int, start: int, count: int) -> None:
-        """Nothing in a CDU changes by being read."""
 
     def _values(self) -> Mapping[int, float]:
         """Return each reading by its register, in the device's units."""

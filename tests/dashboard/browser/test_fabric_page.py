@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
-from browsing import CUT, Opener, Watched
+from browsing import CUT, Opener, Watched, path_of, query
 from fabric_site import ERROR
 from playwright.sync_api import Page, Route
 from services import until
@@ -55,10 +55,6 @@ def rows(page: Page) -> list[str]:
 
 def tile(page: Page, label: str) -> str:
     return page.locator(f"[data-widget=fabric_tile][aria-label^='{label},']").get_attribute("aria-label") or ""
-
-
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query, keep_blank_values=True).items()}
 
 
 def clean(made: Watched, fabric_url: str) -> None:
@@ -114,7 +110,7 @@ def test_picture_shows_states_by_colour_and_mark(opened: Callable[..., Watched],
 
 def test_table_for_screen_readers_says_what_the_picture_shows(opened: Callable[..., Watched]) -> None:
     page = opened().page
-    until(lambda: page.locator(".ports-table tr").count() == 3, 10, "the table behind the picture")
+    until(lambda: page.locator(".ports-table tr").count() == 3, 30, "the table behind the picture")
     leaf1, leaf2 = page.locator(".ports-table tr").all()[1:]
     cells = leaf1.locator("th, td").all_text_contents()
     assert cells[:4] == ["leaf-1", "N01", "ok", "8"]
@@ -128,12 +124,12 @@ def test_table_for_screen_readers_says_what_the_picture_shows(opened: Callable[.
 def test_pointer_on_a_port_says_who_it_is(opened: Callable[..., Watched]) -> None:
     page = opened().page
     page.mouse.move(*page.evaluate(CENTRE, [0, 0]))
-    until(lambda: page.locator("#tip").is_visible(), 5, "the tooltip")
+    until(lambda: page.locator("#tip").is_visible(), 30, "the tooltip")
     assert page.locator("#tip div").all_inner_texts() == [
         "leaf-1 · Ethernet0 (etp1)", "Utilisation 50.0 %", "to node-1 mlx5_0, 2 GPUs",
     ]  # fmt: skip
     page.mouse.move(*page.evaluate(CENTRE, [0, 4]))
-    until(lambda: "paused 60 % of the time" in page.locator("#tip").inner_text(), 5, "the reason")
+    until(lambda: "paused 60 % of the time" in page.locator("#tip").inner_text(), 30, "the reason")
 
 
 def test_metric_is_chosen_by_pointer_and_key_and_stays_in_the_address(
@@ -143,7 +139,7 @@ def test_metric_is_chosen_by_pointer_and_key_and_stays_in_the_address(
     page = fabric.page
     assert page.locator("[role=radio]").count() == 9
     page.locator("[data-metric=pause_ratio]").click()
-    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "pause_ratio", 10, "the metric")
+    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "pause_ratio", 30, "the metric")
     assert query(page)["metric"] == "pause_ratio"
     assert (
         page.locator("[role=radio][aria-checked=true]").inner_text()
@@ -152,10 +148,10 @@ def test_metric_is_chosen_by_pointer_and_key_and_stays_in_the_address(
     assert page.locator(".ports .legend [data-kind=bad]").inner_text().split()[-1] == "1"
     assert page.locator(".ports .legend [data-kind=absent]").inner_text().split()[-1] == "5"
     page.locator("[data-metric=pause_ratio]").press("ArrowRight")
-    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "ecn_ratio", 10, "the next metric")
+    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "ecn_ratio", 30, "the next metric")
     page.locator("h1").click()
     page.keyboard.press("Shift+M")
-    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "pause_ratio", 10, "the one before")
+    until(lambda: page.evaluate("TokenWatt.fabric.body.metric") == "pause_ratio", 30, "the one before")
     page.reload()
     until(lambda: page.evaluate("TokenWatt.fabric.body?.metric") == "pause_ratio", 30, "the metric after a reload")
     clean(fabric, fabric_url)
@@ -192,16 +188,16 @@ def test_sort_and_filter_stay_while_values_change(opened: Callable[..., Watched]
     page = opened().page
     until(lambda: len(rows(page)) == 8, 30, "the rows")
     page.locator(".ag-header-cell[col-id=utilization]").click()
-    until(lambda: rows(page)[0] == "leaf-1 Ethernet16", 10, "the busiest first")
+    until(lambda: rows(page)[0] == "leaf-1 Ethernet16", 30, "the busiest first")
     page.evaluate("document.querySelector('.ag-center-cols-container [row-id=\"leaf-1 Ethernet0\"]').mine = true")
     before = page.evaluate("TokenWatt.fabric.body.time")
     until(lambda: page.evaluate("TokenWatt.fabric.body.time") > before, 40, "the next look at the fabric")
     assert rows(page)[:3] == ["leaf-1 Ethernet16", "leaf-1 Ethernet0", "leaf-1 Ethernet32"]
     assert page.evaluate("document.querySelector('.ag-center-cols-container [row-id=\"leaf-1 Ethernet0\"]').mine")
     page.get_by_label("Filter ports").fill("node-")
-    until(lambda: sorted(rows(page)) == ["leaf-1 Ethernet0", "leaf-1 Ethernet8"], 10, "two rows")
+    until(lambda: sorted(rows(page)) == ["leaf-1 Ethernet0", "leaf-1 Ethernet8"], 30, "two rows")
     page.get_by_label("Abnormal only").check()
-    until(lambda: rows(page) == ["leaf-1 Ethernet8"], 10, "one row")
+    until(lambda: rows(page) == ["leaf-1 Ethernet8"], 30, "one row")
     assert page.locator(".worst .aside").inner_text() == "3 abnormal ports · 1 of 8 shown"
 
 
@@ -227,7 +223,7 @@ def test_a_port_opens_by_click_and_closes_by_escape(
     assert page.evaluate("document.activeElement.id") == "port-title"
     page.screenshot(path=tmp_path / "port.png")
     page.keyboard.press("Escape")
-    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
+    until(lambda: not drawer.is_visible(), 30, "the drawer to close")
     assert "port" not in query(page)
     clean(fabric, fabric_url)
 
@@ -243,12 +239,12 @@ def test_the_way_back_closes_a_port_and_leaves_the_page_as_it_is(
     until(drawer.is_visible, 20, "the port")
     page.evaluate("TokenWatt.fabric.open('leaf-1', 'Ethernet16')")  # one step back closes, however many were looked at
     page.go_back()
-    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
+    until(lambda: not drawer.is_visible(), 30, "the drawer to close")
     assert "port" not in query(page)
     page.go_forward()
-    until(lambda: drawer.is_visible() and query(page)["port"] == "Ethernet16", 5, "the last port again")
+    until(lambda: drawer.is_visible() and query(page)["port"] == "Ethernet16", 30, "the last port again")
     page.keyboard.press("Escape")
-    until(lambda: not drawer.is_visible(), 5, "the drawer to close")
+    until(lambda: not drawer.is_visible(), 30, "the drawer to close")
     # Dash did not make the page anew.
     assert page.evaluate("document.querySelector('main').dataset.mine") == "kept"
     clean(fabric, fabric_url)
@@ -318,7 +314,7 @@ def test_keys_walk_the_ports_and_open_one(opened: Callable[..., Watched]) -> Non
         page.keyboard.press(key)
     assert page.locator("#say").inner_text() == "leaf-1 · Ethernet16 (etp3), Utilisation 99.0 %"
     page.keyboard.press("Enter")
-    until(lambda: query(page).get("port") == "Ethernet16", 5, "the port in the address")
+    until(lambda: query(page).get("port") == "Ethernet16", 30, "the port in the address")
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.widget") == "ports"
 
@@ -327,7 +323,7 @@ def test_the_table_opens_a_port_by_key(opened: Callable[..., Watched]) -> None:
     page = opened().page
     until(lambda: len(rows(page)) == 8, 30, "the rows")
     page.locator('[row-id="leaf-1 Ethernet32"] [col-id=reason]').click()
-    until(lambda: query(page).get("port") == "Ethernet32", 5, "the port of the row")
+    until(lambda: query(page).get("port") == "Ethernet32", 30, "the port of the row")
     until(lambda: page.locator(".drawer th", has_text="Priority").count() == 1, 20, "its priorities")
     cells = (
         page.locator(".drawer tr", has=page.locator("th", has_text=re.compile("^3$"))).locator("td").all_inner_texts()
@@ -388,14 +384,14 @@ def test_dead_collectors_of_switches_do_not_look_live(
         )
     # The other pages look at nothing of it.
     fabric.page.keyboard.press("2")
-    until(lambda: urlsplit(fabric.page.url).path == "/facilities" and fabric.state() == "live", 20, "live elsewhere")
+    until(lambda: path_of(fabric.page) == "/facilities" and fabric.state() == "live", 20, "live elsewhere")
 
 
 def test_a_page_that_was_left_comes_back_whole(opened: Callable[..., Watched], fabric_url: str) -> None:
     fabric = opened()
     page = fabric.page
     page.keyboard.press("1")
-    until(lambda: page.locator(".wall").count() == 1, 10, "the wall")
+    until(lambda: page.locator(".wall").count() == 1, 30, "the wall")
     page.keyboard.press("4")
     until(lambda: page.evaluate(f"Boolean({CANVAS}?.plan)") and len(rows(page)) == 8, 30, "picture and table again")
     clean(fabric, fabric_url)
@@ -421,13 +417,13 @@ def test_page_fits_a_phone(opened: Callable[..., Watched], tmp_path: Path) -> No
     assert plan == {"perLine": 16, "full": "true"}
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
     page.evaluate("TokenWatt.fabric.open('leaf-1', 'Ethernet8')")
-    until(lambda: page.locator(".drawer").is_visible(), 10, "the drawer")
+    until(lambda: page.locator(".drawer").is_visible(), 30, "the drawer")
     assert page.locator(".drawer").bounding_box() == {"x": 0, "y": 0, "width": 390, "height": 844}
 
 
 def test_far_wall_is_one_picture(opened: Callable[..., Watched]) -> None:
     page = opened("?far").page
-    until(lambda: page.evaluate("document.documentElement.dataset.mode") == "wall", 10, "a wall")
+    until(lambda: page.evaluate("document.documentElement.dataset.mode") == "wall", 30, "a wall")
     assert page.locator(".tile:visible").count() == 4
     assert not page.locator(".table-room").is_visible()
     assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import CUT, Demo, Opener
+from browsing import CUT, Demo, Opener, path_of
 from playwright.sync_api import Route
 from services import until
 
@@ -62,7 +62,7 @@ def test_floor_says_in_text_what_it_draws(demo: Demo, watched: Opener) -> None:
         "(({x, y, name}) => [x, y, name])(document.querySelector('[data-widget=floor] canvas').plan.racks[0])"
     )
     page.mouse.move(box["x"] + rack[0] + 5, box["y"] + rack[1] + 5)
-    until(lambda: page.locator("#tip").is_visible(), 5, "the tooltip")
+    until(lambda: page.locator("#tip").is_visible(), 30, "the tooltip")
     assert re.match(rf"{rack[2]} · GPU 0 · ", page.locator("#tip").inner_text())
 
 
@@ -97,10 +97,10 @@ def test_keys_change_page_and_theme(demo: Demo, watched: Opener) -> None:
     desk = watched()
     desk.open(demo.url)
     page = desk.page
-    for key, path in (("2", "/facilities"), ("3", "/efficiency"), ("4", "/fabric"), ("1", "/")):
+    for key, expected in (("2", "/facilities"), ("3", "/efficiency"), ("4", "/fabric"), ("1", "/")):
         page.keyboard.press(key)
-        until(lambda path=path: urlsplit(page.url).path == path, 10, f"key {key}")  # type: ignore[misc]
-        until(lambda: any(text != "—" for text in desk.numbers()), 10, "numbers without waiting for a request")
+        until(lambda expected=expected: path_of(page) == expected, 30, f"key {key}")  # type: ignore[misc]
+        until(lambda: any(text != "—" for text in desk.numbers()), 30, "numbers without waiting for a request")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.keyboard.press("t")
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
@@ -167,7 +167,7 @@ def test_silent_server_turns_stale_then_lost_then_live(demo: Demo, watched: Open
         assert re.fullmatch(r"Stale \d+ s", page.locator(".freshness .word").inner_text())
         page.screenshot(path=tmp_path / "wall-stale.png")
         page.clock.fast_forward(60_000)
-        until(lambda: wall.state() == "lost", 10, "lost")
+        until(lambda: wall.state() == "lost", 30, "lost")
         said = page.locator("#lost").inner_text()
         assert re.fullmatch(r"No data for \d+ s\. Values are from \d\d:\d\d:\d\d UTC\. Simulated data\.", said)
         assert page.evaluate("getComputedStyle(document.querySelector('.card')).opacity") == "0.42"
