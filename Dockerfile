@@ -8,7 +8,7 @@ COPY collectors collectors
 COPY dashboard dashboard
 COPY storage storage
 COPY config config
-RUN UV_PROJECT_ENVIRONMENT=/opt/tokenwatt uv sync --frozen --no-dev --no-editable
+RUN UV_PROJECT_ENVIRONMENT=/opt/tokenwatt uv sync --frozen --no-dev --no-editable --compile-bytecode
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 tokenwatt && mkdir /site && chown tokenwatt /site

@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
+# Compiled modules are kept: where the environment forbids it, each process of the tests compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo test fuzz lint lock clean
 
