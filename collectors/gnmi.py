@@ -107,7 +107,7 @@ class GnmiCollector:
         self._check_any(asked)
         if slow:
             self._last_slow_ns = None if failures else time_ns
-        return self.read(rounds, failures, time_ns, slow=slow)
+        return self._unwrapped(self.read(rounds, failures, time_ns, slow=slow))
 
     async def aclose(self) -> None:
         """Close every stream."""
@@ -143,17 +143,20 @@ class GnmiCollector:
         time_ns: int,
     ) -> PollResult:
         points = self._health.with_state(result.points, rounds, time_ns)
-        resets = self._health.resets(result.points, self._client.wall_ns())
         late = self._health.skew_line()
         return replace(
             result,
-            points=(*points, *extra, *resets),
+            points=(*points, *extra),
             missing=(*result.missing, *([late] if late else [])),
             rejected=(*broken, *result.rejected),
             requests=self._client.requests,
             reconnects=self._watch.reconnects + sum(source.reconnects for source in self._sources),
-            resets=self._health.reset_count,
         )
+
+    def _unwrapped(self, result: PollResult) -> PollResult:
+        """Return a poll with counters that fall only where they began anew, and the events of those that did."""
+        points, events = self._health.unwrap(result.points, self._clock(), self._client.wall_ns())
+        return replace(result, points=(*points, *events), resets=self._health.reset_count)
 
     async def _take(self, due: Sequence[Source]) -> tuple[dict[str, Sequence[Round]], list[CollectError]]:
         rounds: dict[str, Sequence[Round]] = {}

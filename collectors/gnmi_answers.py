@@ -120,6 +120,10 @@ def decode(value: Any) -> Any:
         JSONDecodeError: a JSON value that is none.
     """
     kind = value.WhichOneof("value")
+    if kind == "decimal_val":
+        # As text, like SONiC's own leaves: exact, and read where a number is wanted.
+        digits = value.decimal_val.digits
+        return f"{digits}e-{value.decimal_val.precision}"
     if kind not in ("json_ietf_val", "json_val"):
         return None if kind is None else getattr(value, kind)
     raw: bytes = getattr(value, kind)

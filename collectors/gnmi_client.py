@@ -41,6 +41,8 @@ CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.http2.ping_timeout_ms", 8_000),
 )
+#: what a round may hold before its `sync_response`; the largest switches need a tenth of it
+ROUND_NOTIFICATIONS, ROUND_BYTES = 100_000, 256 << 20
 #: option -> its values
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "tls": ("on", "off"),
@@ -125,15 +127,21 @@ class GnmiStream:
         else:
             await self._call.write(gnmi_pb2.SubscribeRequest(poll=gnmi_pb2.Poll()))
         self.client.requests += 1
-        found = Round(self.paths)
+        found, size = Round(self.paths), 0
         while True:
             response = await self._call.read()
             if response is grpc.aio.EOF:
                 raise await self._ended()
             if response.HasField("update"):
                 found.notifications.append(response.update)
+                size += response.ByteSize()
                 if len(found.notifications) == 1:
                     found.stamp(sent, self.client.wall_ns())
+                if len(found.notifications) > ROUND_NOTIFICATIONS or size > ROUND_BYTES:
+                    told = f"{len(found.notifications)} notifications, {size} bytes"
+                    raise ProtocolError(
+                        f"{self.client.where}: {self._what}: {told} and no sync_response: stream closed"
+                    )
             if response.HasField("sync_response"):
                 self._complete = True
                 self.rounds += 1

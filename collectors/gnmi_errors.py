@@ -63,6 +63,8 @@ def _lost(text: str, details: str, tls: bool, shown: bool) -> CollectError:
     for word, hint in _TRUST:
         if word in details:
             return _resting(AuthenticationError(f"{text}: TLS fails: {hint}"), TRUST_REST_S)
+    if "errors resolving" in details:
+        return DeviceRefusedError(f"{text}: no address is known for this name: check it, or write the address")
     hint = ""
     if "too_many_pings" in details:
         hint = " (it finds our pings too frequent)"

@@ -12,7 +12,7 @@ from collectors.collector import Target
 from collectors.gnmi_answers import Round
 from collectors.gnmi_links import PORT_DATABASE, PORT_TABLE, Fields, LinkTable, read_ports
 from collectors.gnmi_map import MapGuard
-from collectors.gnmi_resets import ResetWatch
+from collectors.gnmi_resets import Counters
 from collectors.gnmi_rows import Each, Ports
 from collectors.profile import Profile
 from storage.point import FieldValue, Point
@@ -41,15 +41,18 @@ class Health:
     profile: Profile
     map: MapGuard = field(default_factory=MapGuard)
     _links: LinkTable = field(default_factory=LinkTable)
-    _resets: ResetWatch = field(default_factory=ResetWatch)
+    _counters: Counters = field(init=False)
     _skew_s: float | None = None
     #: path and variables of a table -> what its keys were judged by, and those that are rows
     _kept: dict[tuple[str, ...], tuple[tuple[object, ...], frozenset[str]]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._counters = Counters(self.target.interval.total_seconds())
+
     @property
     def reset_count(self) -> int:
-        """Return how many counters fell since the collector was opened."""
-        return self._resets.resets
+        """Return how many resets were told since the collector was opened: of a port, or of the whole device."""
+        return self._counters.resets
 
     def look(self, answers: Mapping[tuple[str, str], Any], ports: Ports, now: float, now_ns: int) -> list[Point]:
         """Take what a round says of the map and the links; return the events of it. `now` is monotonic seconds."""
@@ -113,12 +116,17 @@ class Health:
         side = "ahead of" if self._skew_s > 0 else "behind"
         return f"switch.clock_skew_seconds: its clock is {abs(self._skew_s):.1f} s {side} ours: check NTP on both"
 
-    def resets(self, points: Sequence[Point], now_ns: int) -> list[Point]:
-        """Return an event for each port whose counters began anew, or one for the device."""
-        return [
-            self.event("reset", 0, "its counters began anew", now_ns + number * EVENT_STEP_NS, port)
-            for number, port in enumerate(self._resets.look(points))
+    def unwrap(self, points: Sequence[Point], now: float, now_ns: int) -> tuple[list[Point], list[Point]]:
+        """Return the points with counters that fall only where they began anew, and an event for each port that did.
+
+        When it is the device there is one event. `now` is monotonic seconds.
+        """
+        made, anew = self._counters.take(points, now)
+        events = [
+            self.event("reset", 0, text, now_ns + number * EVENT_STEP_NS, port)
+            for number, (port, text) in enumerate(anew.items())
         ]
+        return made, events
 
     def event(self, kind: str, severity: int, text: str, time_ns: int, port: str = "") -> Point:
         """Return a `switch_event`."""

@@ -1,49 +1,81 @@
-"""Counters that began anew: SONiC's start at 0 after a reboot, a configuration reload, or a restart of its syncd.
+"""Counters of ports, priorities and queues on their way to points: none falls but where it began anew.
 
-The ports' own counters are watched, as all others restart with them: a counter that is lower than a poll before began
-anew, for 64 bits do not wrap. When half of the ports fall in one round it is the device's event, else each port's.
+SONiC's begin at 0 after a reboot, a configuration reload, a restart of its syncd, or a breakout of their port. The rule
+is that of SNMP (`collectors/unwrap.py`); gNMI tells no boot clock, so a boot is what most ports show together.
 
 Source: sonic-net/sonic-swss `orchagent/flexcounter*`; RFC 2863, section 3.1.4, for what a discontinuity means.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from typing import cast
 
-from storage.point import FieldValue, Point
+from collectors.unwrap import Unwrap, describe
+from storage.point import Point
 from storage.schema import MEASUREMENTS
 
-COUNTERS = frozenset(name for name, each in MEASUREMENTS["interface"].fields.items() if each.kind == "counter")
+#: measurement -> its counters; those of ports and of their parts
+COUNTERS = {
+    name: frozenset(field for field, each in MEASUREMENTS[name].fields.items() if each.kind == "counter")
+    for name in ("interface", "pfc", "queue", "priority_group")
+}
+PORTS = COUNTERS["interface"]
+#: 64 bits wide, all of them
+_NARROW: Mapping[str, int] = {}
 
 
-@dataclass(slots=True)
-class ResetWatch:
-    """The ports' counters of the last round."""
+class Counters:
+    """The counters of one device."""
 
-    #: counters that fell since the collector was opened
-    resets: int = 0
-    _last: dict[str, Mapping[str, FieldValue]] = field(default_factory=dict)
+    def __init__(self, interval_s: float) -> None:
+        """`interval_s` is the time between polls. Units: s."""
+        self._unwrap = Unwrap(interval_s)
+        #: resets since the collector was opened
+        self.resets = 0
 
-    def look(self, points: Sequence[Point]) -> list[str]:
-        """Return the ports with a counter that fell; [""] when it is the whole device."""
-        fallen, seen = [], 0
-        for point in points:
-            if point.measurement != "interface" or (port := point.tags.get("interface")) is None:
+    def take(self, points: Sequence[Point], now_s: float) -> tuple[list[Point], Mapping[str, str]]:
+        """Return the points with what is to be written of their counters, and port -> text of what began anew.
+
+        The port is "" when it is the whole device. `now_s` is monotonic seconds.
+        """
+        rows: dict[str, tuple[int, Mapping[str, float]]] = {}
+        ports: dict[str, Mapping[str, float]] = {}
+        for number, point in enumerate(points):
+            names = COUNTERS.get(point.measurement)
+            if names is None:
                 continue
-            before = self._last.get(port)
-            seen += 1
-            if before is not None and (count := _fallen(before, point.fields)):
-                self.resets += count
-                fallen.append(port)
-            self._last[port] = point.fields if before is None else {**before, **point.fields}
-        return [""] if len(fallen) > 1 and 2 * len(fallen) >= seen else fallen
+            # A counter's value is never text.
+            raw = cast(Mapping[str, float], {name: value for name, value in point.fields.items() if name in names})
+            if raw:
+                key = _key(point)
+                rows[key] = number, raw
+                if names is PORTS:
+                    ports[key] = raw
+        self._unwrap.begin(self._unwrap.booted(ports))
+        made = list(points)
+        for key, (number, raw) in rows.items():
+            written = self._unwrap.take(key, raw, _NARROW, now_s)
+            if written is not raw:
+                made[number] = replace(points[number], fields={**points[number].fields, **written})
+        anew = self._anew(points, rows)
+        self.resets += len(anew)
+        return made, anew
+
+    def _anew(self, points: Sequence[Point], rows: Mapping[str, tuple[int, object]]) -> Mapping[str, str]:
+        scope, resets = self._unwrap.finish()
+        if not resets:
+            return {}
+        if scope == "device":
+            return {"": f"counters of {len(resets)} rows began anew"}
+        names: dict[str, list[str]] = {}
+        for reset in resets:
+            point = points[rows[reset.row][0]]
+            columns = [f"{point.measurement}.{column}" for column in reset.columns]
+            names.setdefault(point.tags.get("interface", ""), []).extend(columns)
+        return {port: describe(each) for port, each in names.items()}
 
 
-def _fallen(before: Mapping[str, FieldValue], after: Mapping[str, FieldValue]) -> int:
-    count = 0
-    for name, value in after.items():
-        if name in COUNTERS:
-            old = before.get(name)
-            # text is no counter's value; a schema of numbers makes both comparable
-            if old is not None and not isinstance(value, str) and not isinstance(old, str) and value < old:
-                count += 1
-    return count
+def _key(point: Point) -> str:
+    """Return what a row stays itself by, though its alias or its rack changes."""
+    tags = point.tags
+    return f"{point.measurement} {tags.get('interface')} {tags.get('priority') or tags.get('queue')}"

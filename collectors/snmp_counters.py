@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from collectors.row_rules import Row
 from collectors.snmp_plan import Plan
 from collectors.snmp_session import Value
-from collectors.unwrap import Reset, Scope, Unwrap, modulus
+from collectors.unwrap import Reset, Scope, Unwrap, describe, modulus
 from storage.schema import MEASUREMENTS
-
-#: columns that a text of a reset names
-NAMED = 3
 
 
 @dataclass(slots=True)
@@ -93,8 +90,6 @@ class Counters:
         events: dict[str, ResetEvent] = {}
         for reset in resets:
             row = self._rows[reset.row]
-            names = list(dict.fromkeys(row.fields[column] for column in reset.columns if column in row.fields))
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            text = f"{', '.join(names[:NAMED])}{more} began anew"
+            text = describe(row.fields[column] for column in reset.columns if column in row.fields)
             events.setdefault(row.interface, ResetEvent(row.interface, text))
         return list(events.values())

@@ -119,10 +119,11 @@ def read_login(target: Target) -> Login:
     if priv and not auth:
         raise CollectError(f"{where}: priv without auth does not exist in SNMPv3: add auth=sha256")
     secrets = []
-    for option, algorithm, secret in (("auth", auth, target.password), ("priv", priv, target.priv_password)):
-        secrets.append(secret.reveal() if algorithm and secret else "")
-        if algorithm and len(secrets[-1]) < 8:
-            raise CollectError(f"{where}: {option}={options[option]} needs a password of 8 characters or more")
+    for option, key, secret in (("auth", "password", target.password), ("priv", "priv_password", target.priv_password)):
+        secrets.append(secret.reveal() if option in options and secret else "")
+        if option in options and len(secrets[-1]) < 8:
+            what = f"{option}={options[option]} needs a password of 8 characters or more"
+            raise CollectError(f"{where}: {what}: give it as {key} of the target in site.yaml, and ask it by its name")
     context = options.get("context", "")
     if (priv == "3des" or context) and engine == "gufo":
         what = f"context={context!r}" if context else "priv=3des"

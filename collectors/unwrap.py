@@ -13,11 +13,14 @@ that is true:
   the counter goes on from where it was written last. When the old value comes back the fall was a glitch and leaves
   no trace.
 
+A device without a boot clock (gNMI) has booted when most rows that had counted fell below half at once.
+
 Source: rules C10 and C11 of the SONiC facts; RFC 2578 section 7.1.6 (Counter32), RFC 2790 (hrSystemUptime).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import lt
 from typing import Literal
 
 WRAP = 2**32
@@ -33,6 +36,10 @@ AHEAD_S = 86_400.0
 GAP_INTERVALS = 5
 #: growth since a reset to 0 is at most so many times that of the last interval
 FROM_ZERO = 2
+#: rows that are remembered; a device has fewer, and what does not stop growing must not eat the memory
+REMEMBERED = 100_000
+#: columns that a text of a reset names
+NAMED = 3
 
 TICKS = 100
 
@@ -43,13 +50,35 @@ class _Row:
 
     seen_s: float
     boots: int
-    raw: dict[str, int]
-    added: dict[str, int] = field(default_factory=dict)
-    #: growth per second in the last interval
-    pace: dict[str, float] = field(default_factory=dict)
+    raw: dict[str, float]
+    #: the reading before, and the time between both. Units: s
+    before: Mapping[str, float] = field(default_factory=dict)
+    before_s: float = 0.0
+    added: dict[str, float] = field(default_factory=dict)
     #: shortest time between two readings so far: that of its poll tier; 0 before the second. Units: s
     step_s: float = 0.0
-    fallen: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    fallen: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def falls(self, raw: Mapping[str, float]) -> bool:
+        """Return whether any column of a reading is lower than it was."""
+        last = self.raw
+        if list(raw) == list(last):
+            return any(map(lt, raw.values(), last.values()))
+        return any(value < last.get(column, 0) for column, value in raw.items())
+
+    def see(self, now_s: float, raw: Mapping[str, float]) -> None:
+        """Take a reading as the last one."""
+        seconds = now_s - self.seen_s
+        if seconds > 0:
+            self.before, self.before_s = self.raw, seconds
+            self.step_s = min(self.step_s or seconds, seconds)
+        self.raw = {**self.raw, **raw}
+        self.seen_s = now_s
+
+    def pace(self, column: str) -> float:
+        """Return what a column grew by per second in the last interval."""
+        last = self.raw[column]
+        return (last - self.before.get(column, last)) / self.before_s if self.before_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +95,13 @@ Scope = Literal["port", "device"]
 def modulus(wrap: int) -> int:
     """Return the raw value at which a counter begins anew; `wrap` is that, or its bits where it is below 64."""
     return 2**wrap if wrap < _MODULUS_FROM else wrap
+
+
+def describe(names: Iterable[str]) -> str:
+    """Return what to tell of counters that began anew: `rx_bytes_total, tx_bytes_total and 3 more began anew`."""
+    each = list(dict.fromkeys(names))
+    more = f" and {len(each) - NAMED} more" if len(each) > NAMED else ""
+    return f"{', '.join(each[:NAMED])}{more} began anew"
 
 
 def _plausible(end: int, grown: float) -> float:
@@ -107,7 +143,8 @@ class Unwrap:
         self._resets: list[Reset] = []
         self._judged = 0
         self._booted = False
-        self._boots = 0
+        #: boots so far, and the last of them that a device's reset told of
+        self._boots = self._told_boots = 0
 
     def begin(self, booted: bool) -> None:
         """Begin a poll; `booted` says that all counters of the device began at 0 since the last one."""
@@ -116,41 +153,69 @@ class Unwrap:
         self._booted = booted
         self._boots += booted
 
-    def take(self, row: str, raw: Mapping[str, int], narrow: Mapping[str, int], now_s: float) -> Mapping[str, int]:
+    def booted(self, rows: Mapping[str, Mapping[str, float]]) -> bool:
+        """Return whether the device has booted, by what its counters say (row -> column -> raw value)."""
+        known = {row: self._rows[row] for row in rows if row in self._rows}
+        if not any(each.falls(rows[row]) for row, each in known.items()):
+            return False
+        counted = [row for row, each in known.items() if any(each.raw.values())]
+        fell = [
+            row
+            for row in counted
+            if any(2 * value < known[row].raw.get(column, 0) for column, value in rows[row].items())
+        ]
+        return len(fell) > 1 and 2 * len(fell) >= len(counted)
+
+    def take(self, row: str, raw: Mapping[str, float], narrow: Mapping[str, int], now_s: float) -> Mapping[str, float]:
         """Return what to write for the counters of one row (column -> raw value); `narrow`: column -> modulus."""
         self._judged += 1
         known = self._rows.get(row)
         if known is None:
+            if len(self._rows) >= REMEMBERED:
+                self._rows.clear()
             self._rows[row] = _Row(now_s, self._boots, dict(raw))
             return raw
-        last, added, seconds = known.raw, known.added, now_s - known.seen_s
-        fell = [column for column, value in raw.items() if value < last.get(column, 0)]
+        if known.boots != self._boots or known.fallen or known.falls(raw):
+            self._judge(known, row, raw, narrow, now_s - known.seen_s)
+        known.see(now_s, raw)
+        added = known.added
+        return {column: value + added.get(column, 0) for column, value in raw.items()} if added else raw
+
+    def finish(self) -> tuple[Scope, list[Reset]]:
+        """Return whether the device began anew in this poll (it booted, or most rows did), and the rows that did."""
+        many = len(self._resets) > 1 and 2 * len(self._resets) >= self._judged
+        scope: Scope = "device" if self._booted or many else "port"
+        if scope == "device" and self._resets:
+            self._told_boots = self._boots
+        return scope, list(self._resets)
+
+    def _judge(
+        self, known: _Row, row: str, raw: Mapping[str, float], narrow: Mapping[str, int], seconds: float
+    ) -> None:
+        fell = [column for column, value in raw.items() if value < known.raw.get(column, 0)]
         if known.boots != self._boots:
             self._restart(known, row, tuple(raw))
         elif fell:
             self._fall(known, row, raw, fell, narrow, seconds)
         if known.fallen:
             self._recover(known, raw)
-        if seconds > 0:
-            known.pace = {column: (value - last.get(column, value)) / seconds for column, value in raw.items()}
-            known.step_s = min(known.step_s or seconds, seconds)
-        known.seen_s = now_s
-        last.update(raw)
-        return {column: value + added.get(column, 0) for column, value in raw.items()} if added else raw
-
-    def finish(self) -> tuple[Scope, list[Reset]]:
-        """Return whether the device began anew in this poll (it booted, or most rows did), and the rows that did."""
-        many = len(self._resets) > 1 and 2 * len(self._resets) >= self._judged
-        return ("device" if self._booted or many else "port"), list(self._resets)
 
     def _restart(self, known: _Row, row: str, columns: tuple[str, ...]) -> None:
         known.boots = self._boots
         known.added.clear()
         known.fallen.clear()
-        self._resets.append(Reset(row, columns))
+        # Rows that are read less often come after the others: their reset is told already.
+        if self._told_boots != self._boots:
+            self._resets.append(Reset(row, columns))
 
     def _fall(
-        self, known: _Row, row: str, raw: Mapping[str, int], fell: list[str], narrow: Mapping[str, int], seconds: float
+        self,
+        known: _Row,
+        row: str,
+        raw: Mapping[str, float],
+        fell: list[str],
+        narrow: Mapping[str, int],
+        seconds: float,
     ) -> None:
         gap = seconds > max(self._gap_s, GAP_INTERVALS * known.step_s)
         wide_fell = any(column not in narrow for column in fell)
@@ -158,7 +223,7 @@ class Unwrap:
         for column in fell:
             before = known.raw[column]
             end = 0 if wide_fell or gap else narrow.get(column, 0)
-            grown = known.pace.get(column, 0.0) * seconds
+            grown = known.pace(column) * seconds
             if end and raw[column] + end - before < _plausible(end, grown):
                 known.added[column] = known.added.get(column, 0) + end
                 known.raw[column] -= end  # growth counts over the wrap
@@ -173,7 +238,7 @@ class Unwrap:
         if anew:
             self._resets.append(Reset(row, tuple(anew)))
 
-    def _recover(self, known: _Row, raw: Mapping[str, int]) -> None:
+    def _recover(self, known: _Row, raw: Mapping[str, float]) -> None:
         """Undo a fall where the old value came back in one step: most of the way up at once."""
         for column, (before, fell_to, added) in list(known.fallen.items()):
             value = raw.get(column)

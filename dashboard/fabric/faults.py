@@ -7,7 +7,7 @@ import numpy as np
 
 from dashboard.alarms.findings import PortFault
 from dashboard.fabric.links import Ends
-from dashboard.fabric.ports import ADMIN_DOWN, DOWN, OK, Ports
+from dashboard.fabric.ports import ADMIN_DOWN, DOWN, Ports
 from dashboard.kpis.fabric import PAUSE_SOURCES
 from dashboard.kpis.windows import Bools, Floats, Ints
 from dashboard.settings import Alarms
@@ -144,11 +144,10 @@ def _signal(ports: Ports, settings: Alarms) -> Iterator[_Trouble]:
     limits, values = settings.fabric, ports.values
     broken, ratio = values["uncorrected_recent"], values["pre_fec_ber"]
     margin, spread, dark = values["optics_margin_db"], values["optics_spread_db"], values["dark_lanes"]
-    # Without a link there is no light to judge.
-    lit = ports.state == OK
+    lit = ports.lit
 
     def lost(port: int) -> str:
-        return f"{broken[port]:.0f} codewords beyond repair"
+        return f"{broken[port]:,.0f} codewords beyond repair".replace(",", "\u2009")
 
     def unlit(port: int) -> str:
         return f"{dark[port]:.0f} lane{'s' if dark[port] > 1 else ''} dark"

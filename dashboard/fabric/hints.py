@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from dashboard.fabric.links import Ends
 from dashboard.fabric.places import Parts
 from dashboard.fabric.ports import OK, Ports
 from dashboard.fabric.read import Seen
@@ -24,16 +25,20 @@ _PAUSE = {
 #: clocks of switch and collector may differ by so much. Units: s
 _SKEW_SECONDS = 2.0
 _MOST = 50
+_TWICE = (
+    "one switch under two names? Their ports have the same neighbours: poll it once, its ports and watts count twice"
+)
 
 
-def hints(seen: Seen, ports: Ports, pfc: Parts, queues: Parts, fleet: Fleet) -> tuple[str, ...]:
+def hints(seen: Seen, ports: Ports, pfc: Parts, queues: Parts, fleet: Fleet, ends: Ends) -> tuple[str, ...]:
     """Return what operators can change, as `switches: hint`; of many hints the first."""
     by_hint: dict[str, list[str]] = {}
     lacks = _lacks(seen, ports, pfc, queues)
     for switch in fleet.switches:
         for hint in _of_switch(switch, lacks) if switch.tells else ():
             by_hint.setdefault(hint, []).append(switch.name)
-    return tuple(f"{_named(names)}: {hint}" for hint, names in by_hint.items())[:_MOST]
+    twice = (f"{_named(pair)}: {_TWICE}" for pair in ends.doubled)
+    return (*twice, *(f"{_named(names)}: {hint}" for hint, names in by_hint.items()))[:_MOST]
 
 
 def _named(names: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
 """What is at the other end of each port: the neighbour by LLDP, the host that it is, and the GPUs in that host."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -9,6 +11,9 @@ from dashboard.fabric.places import Roster
 from dashboard.fabric.read import Links
 from dashboard.kpis.windows import Ints
 from dashboard.recent import Names
+
+#: cables that two switches must share to be one, and switches that are compared of those that share one
+_SHARED, _COMPARED = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class Ends:
     neighbor_interface: Names
     host: Names
     gpus: Ints
+    #: pairs of switches that are one, polled under two names
+    doubled: Sequence[tuple[str, str]]
 
 
 def ends(of: Roster, links: Links, tagged: Names, gpus_of_host: Mapping[str, int], old: Ends | None) -> Ends:
@@ -34,7 +41,29 @@ def ends(of: Roster, links: Links, tagged: Names, gpus_of_host: Mapping[str, int
     host = np.array([names.find(name) for name in neighbor], dtype=object)
     gpus = np.array([gpus_of_host.get(name, 0) for name in host], dtype=np.int64)
     far = np.array([end for _, end in told], dtype=object)
-    return Ends(of, links, gpus_of_host, neighbor, far, host, gpus)
+    return Ends(of, links, gpus_of_host, neighbor, far, host, gpus, doubled(links.neighbors))
+
+
+def doubled(neighbors: Mapping[tuple[str, str], tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the pairs of switches that are one: most of their ports lead to the very same ports of neighbours.
+
+    `neighbors`: (switch, interface) -> (neighbour, its interface).
+    """
+    # Names that several ports of one switch see, `localhost` above all, tell nothing.
+    seen = Counter((switch, *far) for (switch, _), far in neighbors.items())
+    vague = {(name, end) for (_, name, end), count in seen.items() if count > 1}
+    switches: dict[tuple[str, str, str], list[str]] = {}
+    cabled: Counter[str] = Counter()
+    for (switch, port), (name, end) in neighbors.items():
+        if end and (name, end) not in vague:
+            switches.setdefault((port, name, end), []).append(switch)
+            cabled[switch] += 1
+    shared = Counter(pair for names in switches.values() for pair in combinations(sorted(names)[:_COMPARED], 2))
+    return [
+        pair
+        for pair, count in sorted(shared.items())
+        if count >= _SHARED and 2 * count > min(cabled[name] for name in pair)
+    ]
 
 
 class Hosts:

@@ -17,6 +17,8 @@ STATES = ("ok", "down", "admin_down", "unknown", "stale")
 OK, DOWN, ADMIN_DOWN, UNKNOWN, STALE = range(len(STATES))
 #: a port that told one sample so far may be silent for so long. Units: s
 _FIRST_SECONDS = 90.0
+#: SONiC reads its modules once a minute, and they are polled no more often. Units: s
+_LIGHT_SECONDS = 120.0
 #: a port that is gone for so long while its switch lives has been taken out of it. Units: s
 GONE_SECONDS = 3600.0
 _WAYS = ("rx", "tx")
@@ -34,6 +36,8 @@ class Ports:
     #: what the collector itself took for the neighbour
     neighbor: Names
     state: Ints
+    #: whose light may be judged: the link is up, and has been for as long as a module may tell of the time before
+    lit: Bools
     #: name -> one number per port
     values: Mapping[str, Floats]
     #: index into PAUSE_SOURCES, -1 without
@@ -103,6 +107,7 @@ def ports(seen: Seen, of: Roster, pfc: Parts, queues: Parts, optics: OpticsNow, 
         of,
         **tags,
         state=state,
+        lit=(state == OK) & (seen.time - pick(seen.unlit.times, rows, -np.inf) > _LIGHT_SECONDS),
         values=values | storms,
         pause_source=source,
         polled_flaps=polled,

@@ -111,6 +111,8 @@ class Seen:
     #: octets, whose newest stamp is the age of a port, and any sample at all
     counters: Held
     presence: Held
+    #: when a link was last told not to be up
+    unlit: Held
     #: flaps as the switch counts them, as polls saw them; codewords beyond repair; storms that the watchdog caught
     flaps: Hour
     polled_flaps: Hour
@@ -164,6 +166,7 @@ def look(
         held={name: hold(old.held[name] if old else None, ports.keys, ports.samples(name)) for name in HELD},
         counters=hold(old.counters if old else None, ports.keys, ports.any_of("rx_bytes_total", "tx_bytes_total")),
         presence=hold(old.presence if old else None, ports.keys, ports.presence()),
+        unlit=hold(old.unlit if old else None, ports.keys, _links_not_up(ports)),
         flaps=flaps,
         polled_flaps=polled_flaps,
         uncorrected=uncorrected,
@@ -206,6 +209,11 @@ def _links_up(ports: Recent) -> Samples:
     """Return 1 where a link is up, 0 where it is down, -1 where it was shut: that is no flap."""
     up, shut = ports.values["oper_up"], ports.values["admin_up"] == 0
     return ports.pick(np.where(shut & ~np.isnan(up), -1.0, up))
+
+
+def _links_not_up(ports: Recent) -> Samples:
+    """Return 0 where a link is down or shut."""
+    return ports.pick(np.where(ports.values["oper_up"] == 0, 0.0, np.nan))
 
 
 def _optics(store: Store, old: Optics, now: float, *, real: bool) -> Optics:

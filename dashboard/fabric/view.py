@@ -103,7 +103,7 @@ def update(
         abnormal=int((abnormal(judged) & ~made.gone).sum()),
         notes=host_notes(made, far, telling, alarms),
     )
-    said = hints(seen, made, pfc, queues, fleet)
+    said = hints(seen, made, pfc, queues, fleet, far)
     return View(now, seen, of, pfc, queues, light, made, fleet, far, judged, _hosts(site, far), said, told)
 
 

@@ -4,6 +4,7 @@ import socket
 from dataclasses import replace
 from datetime import timedelta
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from pygnmi.spec.v080 import gnmi_pb2
 
 from collectors import gnmi
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target
-from collectors.gnmi_client import make_path
+from collectors.gnmi_client import GnmiClient, make_path
 from collectors.gnmi_rows import Ports, parse_leaf
 from collectors.profile import Group, PointSpec, Profile, load_profile
 from storage.config import ConfigError
@@ -69,6 +70,13 @@ def test_ports_go_by_their_sonic_name_whatever_they_came_by() -> None:
     assert ports.rename({"port": "Ethernet0", "queue": "3"}) == {"port": "Ethernet0", "queue": "3", "alias": "etp1"}
     assert ports.rename({"port": "etp9"}) == {"port": "etp9", "alias": ""}
     assert ports.rename({"psu": "PSU 1"}) == {"psu": "PSU 1"}
+
+
+def test_name_without_an_address_is_told_as_such() -> None:
+    details = "errors resolving leaf-9:8080: [field:hostname lookup error:address lookup failed]"
+    error = GnmiClient(TARGET).explain(grpc.StatusCode.UNAVAILABLE, details, "Capabilities")
+    assert isinstance(error, DeviceRefusedError)
+    assert str(error).endswith("no address is known for this name: check it, or write the address")
 
 
 async def test_closed_port_is_refused_with_the_address() -> None:

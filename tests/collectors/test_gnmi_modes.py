@@ -11,7 +11,7 @@ from pygnmi.spec.v080 import gnmi_pb2
 
 from collectors.collector import AuthenticationError, DeviceRefusedError, DeviceTimeoutError, ProtocolError
 from collectors.gnmi import GnmiCollector
-from collectors.gnmi_answers import read_notifications
+from collectors.gnmi_answers import make_path, read_notifications
 from collectors.gnmi_client import GnmiClient, GnmiStream
 from collectors.gnmi_rows import parse_leaf
 from collectors.gnmi_source import Source, rest_s
@@ -70,6 +70,36 @@ async def test_counters_beyond_2_to_the_53_stay_exact_whether_text_or_number() -
     answers, broken = read_notifications([gnmi_pb2.Notification(update=[update])], ("X",))
     assert broken == []
     assert [parse_leaf(leaf) for leaf in answers["X"]["etp1"].values()] == [2**53 + 1, 2**64 - 1]
+
+
+def test_values_of_every_type_that_gnmi_has_are_read_exactly() -> None:
+    """SONiC sends JSON of text; other servers send typed values. What is no leaf is absent."""
+    typed = {
+        "json": gnmi_pb2.TypedValue(json_val=b'"5"'),
+        "ietf": gnmi_pb2.TypedValue(json_ietf_val=b"18446744073709551615"),
+        "uint": gnmi_pb2.TypedValue(uint_val=2**64 - 1),
+        "decimal": gnmi_pb2.TypedValue(decimal_val=gnmi_pb2.Decimal64(digits=-125, precision=2)),
+        "double": gnmi_pb2.TypedValue(double_val=1.25),
+        "string": gnmi_pb2.TypedValue(string_val="N/A"),
+        "proto": gnmi_pb2.TypedValue(proto_bytes=b"\x08\x01"),
+        "list": gnmi_pb2.TypedValue(leaflist_val=gnmi_pb2.ScalarArray()),
+        "none": gnmi_pb2.TypedValue(),
+    }
+    updates = [gnmi_pb2.Update(path=make_path(f"X/{name}"), val=value) for name, value in typed.items()]
+    answers, broken = read_notifications([gnmi_pb2.Notification(update=updates)], ("X",))
+    assert broken == []
+    read = {name: parse_leaf(leaf) for name, leaf in answers["X"].items()}
+    assert read == {
+        "json": 5,
+        "ietf": 2**64 - 1,
+        "uint": 2**64 - 1,
+        "decimal": -1.25,
+        "double": 1.25,
+        "string": None,
+        "proto": None,
+        "list": None,
+        "none": None,
+    }
 
 
 async def test_server_that_was_killed_is_told_again_within_30_s_of_its_return(site: Site) -> None:

@@ -8,9 +8,10 @@ import pytest
 from gnmi_site import Site, json_value, serve, until
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
-from collectors.collector import DeviceRefusedError
+from collectors import gnmi_client
+from collectors.collector import DeviceRefusedError, ProtocolError
 from collectors.gnmi_answers import read_notifications
-from collectors.gnmi_client import GnmiClient
+from collectors.gnmi_client import GnmiClient, GnmiStream
 from collectors.gnmi_stream import CHANGES_KEPT, Changes, Sampler
 
 
@@ -85,4 +86,27 @@ async def test_word_that_the_table_is_complete_is_heard_without_another_change()
     with pytest.raises(DeviceRefusedError, match="ended by the device"):
         await changes.fetch()
     await changes.aclose()
+    await server.stop(None)
+
+
+class Endless(gnmi_pb2_grpc.gNMIServicer):
+    """A server whose round never ends."""
+
+    async def Subscribe(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        request = await anext(requests)
+        update = gnmi_pb2.Update(path=request.subscribe.subscription[0].path, val=json_value("{}"))
+        while True:
+            yield gnmi_pb2.SubscribeResponse(update=gnmi_pb2.Notification(update=[update]))
+
+
+@pytest.mark.parametrize(("limit", "most"), [("ROUND_NOTIFICATIONS", 50), ("ROUND_BYTES", 2_000)])
+async def test_round_that_never_ends_is_given_up_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(gnmi_client, limit, most)
+    server, port = await serve(Endless())
+    stream = GnmiStream(GnmiClient(Site(port=port).target()), "COUNTERS_DB", ("COUNTERS/Ethernet*",))
+    with pytest.raises(ProtocolError, match=r"notifications, .* bytes and no sync_response: stream closed"):
+        await stream.ask()
+    assert stream.channel is None
     await server.stop(None)

@@ -211,6 +211,14 @@ def test_options_that_no_engine_can_serve_are_refused(options: dict[str, str], w
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(("auth", "key"), [("", "password"), (AUTH, "priv_password")])
+def test_a_missing_password_is_told_with_its_key(auth: str, key: str) -> None:
+    options = {"version": "3", "auth": "sha256", "priv": "aes128"}
+    target = Target("leaf-9", "snmp", "127.0.0.1:1161", None, QUICK, QUICK, "a", Secret(auth), None, options)
+    with pytest.raises(CollectError, match=f"8 characters or more: give it as {key} of the target in site.yaml"):
+        SnmpClient(target)
+
+
 def test_pysnmp_is_not_loaded_for_devices_that_do_not_need_it() -> None:
     code = (
         "import sys; from collectors import snmp; from collectors.collector import Target; "

@@ -9,6 +9,7 @@ import pytest
 from leaf import ANCHORS, SPEED, Fields, Leaf
 
 from dashboard.fabric.answer import METRIC_NAMES, port_json, to_json
+from dashboard.fabric.links import doubled
 from dashboard.fabric.view import View, update
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site
@@ -204,6 +205,17 @@ def test_a_dark_lane_has_no_margin_whatever_power_it_told_before(leaf: Leaf) -> 
     assert row["reason"] == "1 lane dark"
 
 
+@pytest.mark.parametrize(("down_at", "said"), [(-115, ""), (-125, "1 lane dark"), (None, "1 lane dark")])
+def test_light_is_judged_when_the_link_has_been_up_for_two_minutes(leaf: Leaf, down_at: int | None, said: str) -> None:
+    """A module may still tell of the minute in which there was no light."""
+    leaf.run()
+    if down_at is not None:
+        leaf.put("interface", {"interface": "Ethernet0"}, {"oper_up": 0, "admin_up": 1}, down_at)
+    optics(leaf, "Ethernet0", [1e-3, 0.0])
+    row = port(view(leaf, after=0.0), "Ethernet0")
+    assert row["reason"].removeprefix("1 flap in 5 min as polls saw it").removeprefix(", ") == said
+
+
 def test_neighbours_by_whole_name_then_by_what_stands_before_the_dot(leaf: Leaf) -> None:
     leaf.run()
     leaf.link("Ethernet0", "NODE-1")
@@ -322,6 +334,41 @@ def test_equal_hints_of_many_switches_are_one(leaf: Leaf) -> None:
     assert view(leaf).hints == (
         "leaf-1, leaf-2, leaf-3 and 2 more: stale port map: restart the telemetry or gnmi container",
     )
+
+
+def cables(*switches: str, port: int = 0, end: str = "mlx5_{n}") -> dict[tuple[str, str], tuple[str, str]]:
+    """Return four hosts at the ports of each of these switches."""
+    return {(s, f"Ethernet{8 * n + port}"): (f"node-{n}", end.format(n=n)) for s in switches for n in range(4)}
+
+
+def test_a_switch_that_is_polled_under_two_names_is_told(leaf: Leaf) -> None:
+    for name in ("leaf-1", "10.0.0.1"):
+        other = replace(leaf, name=name, pending=[])
+        other.run(start=-30)
+        for number, host in ((0, "node-1"), (8, "node-2")):
+            tags = {"kind": "link", "relation": "links", "parent": name, "interface": f"Ethernet{number}", "id": host}
+            other.put("inventory", tags, {"present": 1, "neighbor_interface": "mlx5_0"}, -20)
+        other.settle()
+    (hint,) = [hint for hint in view(leaf).hints if "two names" in hint]
+    assert hint.startswith("10.0.0.1, leaf-1: one switch under two names?")
+
+
+@pytest.mark.parametrize(
+    ("neighbors", "pairs"),
+    [
+        ({**cables("leaf-1", "leaf-2"), **cables("leaf-3", port=4)}, [("leaf-1", "leaf-2")]),
+        # rails: each host has a card at every switch
+        ({**cables("leaf-1", end="mlx5_0"), **cables("leaf-2", end="mlx5_1")}, []),
+        # a port whose name the neighbour does not tell, and one cable alone, prove nothing
+        (cables("leaf-1", "leaf-2", end=""), []),
+        (dict(list(cables("leaf-1").items())[:1] + list(cables("leaf-2").items())[:1]), []),
+        ({(s, f"Ethernet{n}"): ("localhost", "eth0") for s in ("leaf-1", "leaf-2") for n in range(4)}, []),
+    ],
+)
+def test_switches_are_one_where_the_very_same_ports_lie_behind_theirs(
+    neighbors: dict[tuple[str, str], tuple[str, str]], pairs: list[tuple[str, str]]
+) -> None:
+    assert doubled(neighbors) == pairs
 
 
 def test_traffic_above_the_speed_is_a_hint_and_no_alarm(leaf: Leaf) -> None:
