@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from one_core import Lines, Players, Seen, percentile, run_on_core, waited_s  # noqa: E402
+from one_core import Held, Lines, Players, Seen, percentile, run_on_core  # noqa: E402
 
 from collectors.collector import Target  # noqa: E402
 from collectors.profile import Library  # noqa: E402
@@ -30,8 +30,9 @@ SILENT_RATIO = 0.3
 async def watch(what: str, seen: Seen, agents: Players, chosen: argparse.Namespace, silent: set[str]) -> None:
     """Let it run for a while and print how it went."""
     seen.forget()
-    before, cpu, wall, waited = agents.tell("count"), time.process_time(), time.monotonic(), waited_s()
+    before, cpu, wall, held = agents.tell("count"), time.process_time(), time.monotonic(), Held()
     await asyncio.sleep(chosen.seconds)
+    told = held.told()
     after, cpu, wall = agents.tell("count"), time.process_time() - cpu, time.monotonic() - wall
     polls = [each for name, found in seen.polls.items() if name not in silent for each in found]
     took, late = [each[0] for each in polls], [each[1] for each in polls]
@@ -45,7 +46,7 @@ async def watch(what: str, seen: Seen, agents: Players, chosen: argparse.Namespa
     print(f"  poll p50, p99          {percentile(took, 0.5):8.3f} s {percentile(took, 0.99):8.3f} s")
     shares = [percentile(late, ratio) / chosen.interval for ratio in (0.5, 0.99, 1.0)]
     print(f"  began late p50 p99 max {shares[0]:8.2%} {shares[1]:8.2%} {shares[2]:8.2%} of the interval")
-    print(f"  waited for the core    {(waited_s() - waited) / wall:8.1%}   of the time, others had it")
+    print(f"  {told}")
     print(f"  responder's own core   {(after['cpu'] - before['cpu']) / wall:8.1%}")
 
 

@@ -33,7 +33,7 @@ from pymodbus.client import AsyncModbusTcpClient
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from one_core import Lines, Players, Seen, percentile, run_on_core, waited_s  # noqa: E402
+from one_core import Held, Lines, Players, Seen, percentile, run_on_core  # noqa: E402
 
 from collectors.address import parse_target_url  # noqa: E402
 from collectors.collector import Target  # noqa: E402
@@ -83,18 +83,18 @@ class Clocks:
     def __init__(self, gear: Players) -> None:
         self._gear = gear
         self.theirs: float = gear.tell("count")["cpu"]
-        self.cpu, self.wall, self.waited = time.process_time(), time.monotonic(), waited_s()
+        self.cpu, self.wall, self.held = time.process_time(), time.monotonic(), Held()
+        self.told = ""
 
     def stop(self) -> tuple[float, float]:
         """Return the CPU that this process used and the time that passed."""
         self.cpu, self.wall = time.process_time() - self.cpu, time.monotonic() - self.wall
-        self.waited, self.theirs = waited_s() - self.waited, self._gear.tell("count")["cpu"] - self.theirs
+        self.told, self.theirs = self.held.told(), self._gear.tell("count")["cpu"] - self.theirs
         return self.cpu, self.wall
 
     def print(self) -> None:
         """Print what may have held us up."""
-        players = self.theirs / self.wall
-        print(f"  waited for the core {self.waited / self.wall:6.1%}, the players' own core {players:6.1%}")
+        print(f"  {self.told}; the players' own core {self.theirs / self.wall:6.1%}")
 
 
 @asynccontextmanager

@@ -127,6 +127,35 @@ def waited_s() -> float:
         return 0.0
 
 
+class Held:
+    """What kept this process from running since it was made: other processes, and the hypervisor that took cores."""
+
+    def __init__(self) -> None:
+        self._began, self._waited, self._ticks = time.monotonic(), waited_s(), _cpu_ticks()
+
+    def told(self) -> str:
+        """Return both as shares: of the time that passed, and of all cores' time."""
+        waited = (waited_s() - self._waited) / (time.monotonic() - self._began)
+        stolen = stolen_ratio(self._ticks, _cpu_ticks())
+        return f"waited for the core {waited:6.1%}, stolen by the hypervisor {stolen:6.1%}"
+
+
+def stolen_ratio(before: Sequence[int], after: Sequence[int]) -> float:
+    """Return which share of all cores' time the hypervisor took between two readings of the line `cpu`.
+
+    Source: proc(5), /proc/stat: user nice system idle iowait irq softirq steal; guest is in user already.
+    """
+    spent = [late - early for early, late in zip(before, after, strict=True)][:8]
+    return spent[7] / sum(spent) if len(spent) == 8 and sum(spent) else 0.0
+
+
+def _cpu_ticks() -> list[int]:
+    try:
+        return [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    except OSError:
+        return []
+
+
 def percentile(values: Sequence[float], ratio: float) -> float:
     """Return the value under which that share lies."""
     ordered = sorted(values)

@@ -1,10 +1,11 @@
 """From raw answers to points: scale once, refuse what cannot be true, merge by series."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from collectors.collector import PollResult, Target
-from collectors.derived import Gap, Row, derive, measurements_of
+from collectors.derived import Gap, Row, each_derived, measurements_of
 from collectors.profile import Group, PointSpec, Profile, Raw
 from collectors.reading import Reading, RefusedError, compile_readings, implausible
 from collectors.series import Rows, Series, SeriesTemplate, Variables
@@ -13,6 +14,8 @@ from storage.point import FieldValue, Point
 from storage.schema import COMMON_TAGS, MEASUREMENTS
 
 _SHOWN = 60
+#: rows after which others have their turn
+_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,7 @@ class Batch:
         self._shadowed = frozenset((*COMMON_TAGS, *self._base))
         self._bases: dict[str, dict[str, str]] = {}
         self._rows: dict[str, Row] = {}
-        self._by_measurement: dict[str, list[Row]] = {}
-        self._fields: dict[tuple[SeriesTemplate, Variables], dict[str, FieldValue]] = {}
+        self._by_measurement: defaultdict[str, list[Row]] = defaultdict(list)
         self._columns: dict[tuple[Rows, SeriesTemplate], Sequence[dict[str, FieldValue]]] = {}
         self._gaps: list[Gap] = []
         self._missing: list[str] = []
@@ -176,17 +178,36 @@ class Batch:
 
     def finish(self, time_ns: int) -> PollResult:
         """Return the points, the profile's derived values included, all stamped `time_ns`."""
+        steps = self.steps(time_ns)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: PollResult = end.value
+                return result
+
+    def steps(self, time_ns: int) -> Generator[None, None, PollResult]:
+        """Do what `finish` does, bit by bit: whoever has ten thousands of rows lets others have their turn between."""
         if self._wrapping and self._unwrap is not None:
             self._go_on(self._unwrap, time_ns / 1e9)
         for rule in self._profile.derived:
             rows = [row for name in measurements_of(rule) for row in self._by_measurement.get(name, ())]
-            for found in derive(rule, rows, self._gaps):
+            for number, found in enumerate(each_derived(rule, rows, tuple(self._gaps)), 1):
                 if isinstance(found, Gap):
                     self._gaps.append(found)
                 else:
                     self._take(found)
+                if number % _SLICE == 0:
+                    yield
+            yield
+        points: list[Point] = []
         rows = [row for row in self._rows.values() if row.fields]
-        return PollResult(tuple(self._points(rows, time_ns)), tuple(self._missing), tuple(self._rejected))
+        shadowed = self._shadowed
+        if any(row.series.without or not shadowed.isdisjoint(row.series.tags) for row in rows):
+            points += yield from self._merged(rows, time_ns)
+        else:
+            points += self._points(rows, time_ns)
+        return PollResult(tuple(points), tuple(self._missing), tuple(self._rejected))
 
     def _go_on(self, unwrap: Unwrap, now_s: float) -> None:
         """Put counters that wrapped since the last poll where they would stand had they not."""
@@ -202,18 +223,17 @@ class Batch:
         unwrap.finish()
 
     def _points(self, rows: Sequence[Row], time_ns: int) -> Sequence[Point]:
-        shadowed = self._shadowed
-        if any(row.series.without or not shadowed.isdisjoint(row.series.tags) for row in rows):
-            return self._merged(rows, time_ns)
         # Both are in the schema's order already.
-        bases = {row.series.measurement: self._base_tags(row.series.measurement) for row in rows}
+        bases = {measurement: self._base_tags(measurement) for measurement in {row.series.measurement for row in rows}}
         series = [(row.series, row.fields) for row in rows]
         return [Point(s.measurement, {**bases[s.measurement], **s.tags}, fields, time_ns) for s, fields in series]
 
-    def _merged(self, rows: Iterable[Row], time_ns: int) -> Sequence[Point]:
+    def _merged(self, rows: Iterable[Row], time_ns: int) -> Generator[None, None, Sequence[Point]]:
         """Return the points of rows of which some name their device and others take the target's."""
         points: dict[tuple[object, ...], Point] = {}
-        for row in rows:
+        for number, row in enumerate(rows, 1):
+            if number % _SLICE == 0:
+                yield
             tags = self._all_tags(row.series)
             key = (row.series.measurement, *tags.items())
             if key in points:
@@ -253,7 +273,7 @@ class Batch:
         row = self._rows.get(series.key)
         if row is None:
             row = self._rows[series.key] = Row(series, {})
-            self._by_measurement.setdefault(series.measurement, []).append(row)
+            self._by_measurement[series.measurement].append(row)
         return row
 
     def _column(self, rows: Rows, template: SeriesTemplate) -> Sequence[dict[str, FieldValue]]:
@@ -264,9 +284,7 @@ class Batch:
         return columns
 
     def _put(self, name: str, template: SeriesTemplate, variables: Variables, value: FieldValue) -> None:
-        fields = self._fields.get((template, variables))
-        if fields is None:
-            fields = self._fields[(template, variables)] = self._row(template.fill(variables)).fields
+        fields = self._row(template.fill(variables)).fields
         if name in fields:
             raise RefusedError("a second reading for the same series")
         fields[name] = value

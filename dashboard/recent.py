@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dashboard.kpis.windows import Floats, Ints, Samples, live, newest, period, select
 from storage.store import ALL, Store, Tags
@@ -197,10 +199,10 @@ def merge(query: Query, old: Recent, frame: pd.DataFrame, start: float, oldest: 
 
 def identity(frame: pd.DataFrame, tags: Sequence[str]) -> Names:
     """Return the name of each row's series: the values of these tags, joined by a unit separator."""
-    first, *others = (frame[tag] for tag in tags)
-    for other in others:
-        first = first.str.cat(other, sep="\x1f") if len(frame) else first
-    names: Names = first.to_numpy(dtype=object)
+    text = pa.large_string()
+    columns = (pa.array(frame[tag], text) for tag in tags)
+    joined = pc.binary_join_element_wise(*columns, pa.scalar("\x1f", text))
+    names: Names = joined.to_numpy(zero_copy_only=False)
     return names
 
 

@@ -9,13 +9,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -35,10 +36,13 @@ _MEMORY = ":memory:"
 class _Table:
     """What is known in memory about one measurement's table."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, own: Measurement) -> None:
-        tags = ", ".join(f'"{tag}"' for tag in own.tags)
-        rows = cursor.execute(f'SELECT {tags} FROM series."{own.name}" ORDER BY sid').fetchall()
-        newest = cursor.execute(f'SELECT max(time_ns) FROM main."{own.name}"').fetchone()
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, own: Measurement, *, empty: bool) -> None:
+        rows: list[tuple[str, ...]] = []
+        newest: tuple[Any, ...] | None = None
+        if not empty:
+            tags = ", ".join(f'"{tag}"' for tag in own.tags)
+            rows = cursor.execute(f'SELECT {tags} FROM series."{own.name}" ORDER BY sid').fetchall()
+            newest = cursor.execute(f'SELECT max(time_ns) FROM main."{own.name}"').fetchone()
         self.index = SeriesIndex(own, rows)
         self._floor: int = newest[0] if newest and newest[0] is not None else np.iinfo(np.int64).min
         self._newest = np.full(len(rows), self._floor, dtype=np.int64)
@@ -73,8 +77,8 @@ class DuckDBStore:
         self._connection: duckdb.DuckDBPyConnection | None = _open(self.path)
         try:
             with self._cursor() as cursor:
-                _migrate(cursor)
-                self._tables = {own.name: _Table(cursor, own) for own in MEASUREMENTS.values()}
+                known = _migrate(cursor)
+                self._tables = {m.name: _Table(cursor, m, empty=m.name not in known) for m in MEASUREMENTS.values()}
         except StoreError:
             self.close()
             raise
@@ -157,15 +161,19 @@ class DuckDBStore:
         where: Tags = ALL,
     ) -> pd.DataFrame:
         names, group = self._tables[own.name].index.groups(by, where)
-        with self._cursor() as cursor, _registered(cursor, "chosen", _chosen(group)):
-            found = cursor.execute(query, parameters).df()
+        with self._cursor() as cursor, ExitStack() as registered:
+            if by or where:
+                registered.enter_context(_registered(cursor, "chosen", _chosen(group)))
+            columns: dict[str, Any] = cursor.execute(query, parameters).fetchnumpy()
+        found = {name: _plain(column) for name, column in columns.items()}
         if "sid" in found:
             # A series that came while we asked has no row in `names` yet.
-            found = found[found["sid"] < len(group)]
-            rows = group[found["sid"].to_numpy(dtype=np.int64)]
+            known = found["sid"] < len(group)
+            found = {name: column[known] for name, column in found.items()}
+            rows = group[found["sid"]]
         else:
-            rows = found["grp"].to_numpy(dtype=np.int64)
-        return lay_out(names, rows, found["time_ns"].to_numpy(dtype=np.int64), found, fields)
+            rows = found["grp"]
+        return lay_out(names, rows, found["time_ns"], found, fields)
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -180,15 +188,24 @@ class DuckDBStore:
             raise StoreUnavailableError(f"{self.path}: DuckDB: {error}") from error
 
 
-def _migrate(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables and columns that the file lacks."""
+def _migrate(cursor: duckdb.DuckDBPyConnection) -> set[str]:
+    """Make the tables and columns that the file lacks; return the tables that it had."""
     cursor.begin()
     cursor.execute("CREATE SCHEMA IF NOT EXISTS series")
     existing = set(cursor.execute(sql.COLUMNS).fetchall())
-    for own in MEASUREMENTS.values():
-        for statement in sql.create(own, existing):
-            cursor.execute(statement)
+    if missing := [statement for own in MEASUREMENTS.values() for statement in sql.create(own, existing)]:
+        cursor.execute(";".join(missing))
     cursor.commit()
+    return {table for _, table, _ in existing}
+
+
+def _plain(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a column with NaN, or None among texts, where it has nothing."""
+    if not isinstance(column, np.ma.MaskedArray):
+        return column
+    plain: npt.NDArray[Any] = column.data
+    plain[np.ma.getmaskarray(column)] = None if plain.dtype == object else np.nan
+    return plain
 
 
 def _chosen(group: Numbers) -> pa.Table:

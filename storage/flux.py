@@ -117,4 +117,4 @@ def wide(rows: pd.DataFrame, tags: Sequence[str], fields: Sequence[str], own: Me
         if own.fields[name].kind != "text":
             table[name] = table[name].astype("float64")
     places, times = (table.index.get_level_values(level).to_numpy(dtype=np.int64) for level in ("place", "ns"))
-    return lay_out(names, places, times, table, fields)
+    return lay_out(names, places, times, {name: table[name].to_numpy() for name in fields}, fields)

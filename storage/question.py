@@ -1,8 +1,8 @@
 """What every store does alike: check what is asked, and lay out what it found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,11 @@ def check_question(
 
 
 def lay_out(
-    names: pd.DataFrame, rows: Numbers, times: npt.NDArray[np.int64], values: pd.DataFrame, fields: Sequence[str]
+    names: pd.DataFrame,
+    rows: Numbers,
+    times: npt.NDArray[np.int64],
+    values: Mapping[str, npt.NDArray[Any]],
+    fields: Sequence[str],
 ) -> pd.DataFrame:
     """Return tags, `time` and fields, sorted by tags, then time.
 
@@ -68,13 +72,14 @@ def lay_out(
         names: one row of tags per series or group, sorted
         rows: for each row of `values` its row in `names`
         times: for each row of `values` its time, epoch ns
-        values: the fields, in any order
+        values: the fields, in any order; NaN or None where one has nothing
         fields: the fields that are wanted, in their order
     """
     order = np.lexsort((times, rows))
-    frame = names.take(rows[order]).reset_index(drop=True)
-    frame["time"] = pd.DatetimeIndex(times[order].view("M8[ns]"), tz="UTC")
-    for name in fields:
-        frame[name] = values[name].to_numpy()[order]
+    tags = names.take(rows[order]).reset_index(drop=True)
+    columns = {"time": pd.DatetimeIndex(times[order].view("M8[ns]"), tz="UTC")}
+    # All at once: pandas takes half a millisecond for each column that is added.
+    told = pd.DataFrame(columns | {name: values[name][order] for name in fields})
+    frame = pd.concat([tags, told], axis=1)
     frame.attrs["tier"] = "raw"
     return frame

@@ -81,23 +81,27 @@ class Failover:
 def ac_devices(seen: Seen, site: Site, now: float) -> tuple[AcNow, ...]:
     """Return every meter and rack PDU that tells something, in natural order."""
     held = seen[POWER]
-    fresh, newest = held.fresh(now), held.newest().tolist()
+    kinds = held.tags["kind"]
+    chosen = np.flatnonzero((kinds == "meter") | (kinds == "rack_pdu"))
     names = ("active_watts", "voltage_volts", "current_amperes", "rated_watts", "rated_amperes", "load_ratio")
-    columns = [fresh[name] for name in names]
+    rows = held.known(now)[chosen][:, [held.table.fields.index(name) for name in names]].tolist()
+    newest = held.newest()[chosen].tolist()
     totals: dict[str, dict[str, float]] = defaultdict(dict)
     phases: dict[str, dict[tuple[str, str], dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     about: dict[str, tuple[str, str]] = {}
     times: dict[str, float] = {}
-    for i, (rack, device, kind, circuit, side, phase, _) in enumerate(held.rows()):
-        if kind not in ("meter", "rack_pdu") or side == "output" or circuit.startswith(_PARTS):
+    for (rack, device, kind, circuit, side, phase, _), values, told in zip(
+        held.rows(chosen), rows, newest, strict=True
+    ):
+        if side == "output" or circuit.startswith(_PARTS):
             continue
-        row = {name: column[i] for name, column in zip(names, columns, strict=True) if column[i] == column[i]}
+        row = {name: value for name, value in zip(names, values, strict=True) if value == value}
         if phase not in ("", "-"):
             phases[device][circuit, phase].update(row)
         elif circuit == "total":
             totals[device].update(row)
         about[device] = (kind, rack)
-        times[device] = max(newest[i], times.get(device, -np.inf))
+        times[device] = max(told, times.get(device, -np.inf))
     return tuple(
         _ac(name, *about[name], totals.get(name, {}), phases.get(name, {}), site, max(0.0, now - times[name]))
         for name in sorted(about, key=natural)
@@ -204,13 +208,10 @@ def hangs_on(supply_feed: str, feed: str) -> bool:
 
 def _supplies_of(feed: Feed, shelves: Sequence[ShelfNow]) -> list[str]:
     """Return what is so with each supply that says it hangs on this feed: ok or gone."""
-    return [
-        "ok" if supply.state in ("ok", "warning", "silent") else "gone"
-        for shelf in shelves
-        if shelf.name in feed.parts
-        for supply in shelf.supplies
-        if hangs_on(supply.feed, feed.name)
-    ]
+    parts = frozenset(feed.parts)
+    own = [supply for shelf in shelves if shelf.name in parts for supply in shelf.supplies]
+    names = {told for told in {supply.feed for supply in own} if hangs_on(told, feed.name)}
+    return ["ok" if supply.state in ("ok", "warning", "silent") else "gone" for supply in own if supply.feed in names]
 
 
 def _is_lost(watts: float | None, rated: float | None, elsewhere: float, supplies: int, gone: int) -> bool:

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from dashboard.facility_settings import Gear
 from dashboard.kpis import hvdc
 from dashboard.kpis.efficiency import OK_COVERAGE
@@ -81,12 +83,13 @@ def input_watts(
     """
     named = {rack.name for rack in site.racks}
     held = seen[POWER]
-    watts = held.fresh(now)["active_watts"]
+    inputs = np.flatnonzero((held.tags["circuit"] == "total") & (held.tags["side"] == "input"))
+    watts = held.known(now)[inputs, held.table.fields.index("active_watts")].tolist()
     owner = {part: rack.name for rack in site.racks for part in (*rack.shelves, *rack.pdus, rack.name)}
     sums: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    for i, (rack, device, kind, circuit, side, phase, _) in enumerate(held.rows()):
-        if circuit == "total" and side == "input" and phase in ("", "-") and kind in RACK_SOURCES:
-            sums[rack if rack in named else owner.get(device, ""), kind][device] = watts[i]
+    for (rack, device, kind, _, _, phase, _), own in zip(held.rows(inputs), watts, strict=True):
+        if phase in ("", "-") and kind in RACK_SOURCES:
+            sums[rack if rack in named else owner.get(device, ""), kind][device] = own
     expected = {
         (r.name, kind): held_by
         for r in site.racks

@@ -145,10 +145,14 @@ class Held:
         known = np.where(np.isnan(self.periods), FIRST_STALE, STALE_PERIODS * self.periods)
         return np.maximum(known, LEAST_STALE)
 
+    def known(self, now: float) -> Floats:
+        """Return the values, NaN where one is stale or was never told; series x fields."""
+        values: Floats = np.where(now - self.times <= self.limits(), self.values, np.nan)
+        return values
+
     def fresh(self, now: float) -> Mapping[str, list[float]]:
         """Return field -> its value per series, NaN where it is stale or was never told."""
-        values = np.where(now - self.times <= self.limits(), self.values, np.nan)
-        return {name: values[:, i].tolist() for i, name in enumerate(self.table.fields)}
+        return dict(zip(self.table.fields, self.known(now).T.tolist(), strict=True))
 
     def newest(self) -> Floats:
         """Return the time of each series' newest value. Units: epoch s."""
@@ -160,9 +164,10 @@ class Held:
         told: Bools = np.any(now - self.times <= self.limits(), axis=1)
         return np.logical_not(told)
 
-    def rows(self) -> Iterator[tuple[str, ...]]:
-        """Yield the tags of each series, in the order of the table's."""
-        return zip(*(self.tags[name].tolist() for name in self.table.tags), strict=True)
+    def rows(self, chosen: Ints | None = None) -> Iterator[tuple[str, ...]]:
+        """Yield the tags of each series, or of these, in the order of the table's."""
+        at = slice(None) if chosen is None else chosen
+        return zip(*(self.tags[name][at].tolist() for name in self.table.tags), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +258,8 @@ def merge(old: Held, frame: pd.DataFrame) -> Held:
         return old
     times = np.array(stamps(frame))
     order = np.argsort(times, kind="stable")
-    frame, times = frame.iloc[order], times[order]
-    codes, found = pd.factorize(identity(frame, old.table.tags))
+    times = times[order]
+    codes, found = pd.factorize(identity(frame, old.table.tags)[order])
     names = pd.Index(found, dtype=object)
     unknown = names[old.keys.get_indexer(names) < 0]
     keys = old.keys.append(unknown) if len(unknown) else old.keys
@@ -263,12 +268,14 @@ def merge(old: Held, frame: pd.DataFrame) -> Held:
     stamped, steps, values = (
         _longer(part, count, fill) for part, fill in ((old.times, -np.inf), (old.periods, np.nan), (old.values, np.nan))
     )
-    given = frame[list(old.table.fields)].to_numpy(dtype=np.float64)
-    turns = pd.Series(codes).groupby(codes).cumcount().to_numpy()
-    for turn in range(int(turns.max()) + 1):
-        rows = turns == turn
+    given = frame[list(old.table.fields)].to_numpy(dtype=np.float64)[order]
+    later = np.flatnonzero(np.any(~np.isnan(given) & (times[:, None] > stamped[at]), axis=1))
+    turns = pd.Series(codes[later]).groupby(codes[later]).cumcount().to_numpy()
+    for turn in range(int(turns.max(initial=-1)) + 1):
+        rows = later[turns == turn]
         _put(stamped, steps, values, at[rows], times[rows], given[rows])
-    return replace(old, keys=keys, tags=_tags(old, frame, at, count), times=stamped, periods=steps, values=values)
+    tags = old.tags if count == len(old.keys) else _tags(old, frame.iloc[order], at, count)
+    return replace(old, keys=keys, tags=tags, times=stamped, periods=steps, values=values)
 
 
 def _longer(part: Floats, count: int, fill: float) -> Floats:
@@ -302,8 +309,6 @@ def _period(period: Floats, step: Floats) -> Floats:
 
 
 def _tags(old: Held, frame: pd.DataFrame, at: Ints, count: int) -> Mapping[str, Names]:
-    if count == len(old.keys):
-        return old.tags
     tags: dict[str, Names] = {}
     for tag in old.table.tags:
         names = np.full(count, "", dtype=object)

@@ -1,17 +1,17 @@
 """Power shelves: each supply's state and share of the load, and the whole of them."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from dashboard.facility_settings import Gear
 from dashboard.kpis import hvdc
+from dashboard.kpis.windows import Floats
 from dashboard.plant.buses import BusNow, read_buses
 from dashboard.plant.read import POWER, Seen
+from dashboard.plant.roster import Roster
 from dashboard.site import Shelf, Site, natural
 
 SupplyState = Literal["ok", "warning", "failed", "off", "lost", "silent"]
@@ -20,7 +20,6 @@ _TOLD: Mapping[int, SupplyState] = {1: "warning", 2: "failed", 3: "off"}
 _OFF = 3
 GONE: tuple[SupplyState, ...] = ("failed", "off", "lost")
 WORKING: tuple[SupplyState, ...] = ("ok", "warning")
-_SUPPLIES = ("psu", "rectifier")
 #: a supply carries nothing under this share of what the others carry on average, once that is some watts
 _IDLE_RATIO, _SOME_WATTS = 0.01, 50.0
 
@@ -87,84 +86,90 @@ class ShelfNow:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Where the readings of one supply stand in the table of power."""
+class _Parts:
+    """The supplies of one shelf at one look, or of all; None where a value is not known."""
 
-    feed: str
-    #: side -> row; -1 where there is none
-    input: int
-    output: int
-    #: every row of it
-    all: tuple[int, ...]
+    names: Sequence[str]
+    feeds: Sequence[str]
+    #: it has a reading of its input
+    metered: Sequence[bool]
+    input: Sequence[float | None]
+    output: Sequence[float | None]
+    amperes: Sequence[float | None]
+    efficiency: Sequence[float | None]
+    state: Sequence[float | None]
+    silent: Sequence[bool]
+    newest: Sequence[float]
+
+    def of(self, span: slice) -> "_Parts":
+        """Return some of them."""
+        return _Parts(*(getattr(self, name)[span] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
-    """Which supplies there are, kept while no series comes or goes."""
+class _Whole:
+    """What tells of the whole of a shelf: side -> W; when it did, whether it does, whether it says that it is off."""
 
-    keys: pd.Index
-    #: shelf -> supply -> its rows, both in natural order
-    supplies: Mapping[str, Mapping[str, _Rows]]
-    #: shelf -> (side, row) of what tells of the whole of it
-    totals: Mapping[str, tuple[tuple[str, int], ...]]
-    racks: Mapping[str, str]
-
-
-def roster(seen: Seen, old: Roster | None) -> Roster:
-    """Return which supplies the table of power holds; the very same object while its series are the same."""
-    held = seen[POWER]
-    if old is not None and old.keys is held.keys:
-        return old
-    found: dict[str, dict[str, list[tuple[int, str, str]]]] = defaultdict(lambda: defaultdict(list))
-    totals: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    racks: dict[str, str] = {}
-    for i, (rack, device, kind, circuit, side, phase, feed) in enumerate(held.rows()):
-        if circuit.startswith(_SUPPLIES):
-            found[device][circuit].append((i, side, "" if feed == "-" else feed))
-        elif kind == "power_shelf" and circuit == "total" and phase in ("", "-"):
-            totals[device].append((side, i))
-        else:
-            continue
-        racks[device] = rack or racks.get(device, "")
-    supplies = {
-        shelf: {name: _rows(found[shelf][name]) for name in sorted(found[shelf], key=natural)} for shelf in found
-    }
-    return Roster(held.keys, supplies, {shelf: tuple(own) for shelf, own in totals.items()}, racks)
-
-
-def _rows(told: Sequence[tuple[int, str, str]]) -> _Rows:
-    sides = {side: row for row, side, _ in told}
-    feed = next((feed for _, _, feed in reversed(told) if feed), "")
-    return _Rows(feed, sides.get("input", -1), sides.get("output", -1), tuple(row for row, _, _ in told))
+    watts: Mapping[str, float | None]
+    newest: float
+    answers: bool
+    off: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Fresh:
-    """The table of power at one look: lists by row, None where a value is not known."""
+    """The table of power at one look."""
 
-    watts: list[float | None]
-    amperes: list[float | None]
-    efficiency: list[float | None]
-    state: list[float | None]
-    newest: list[float]
-    stale: list[bool]
+    parts: _Parts
+    wholes: Mapping[str, _Whole]
 
 
-def _fresh(seen: Seen, now: float) -> _Fresh:
+def _fresh(seen: Seen, of: Roster, now: float) -> _Fresh:
     held = seen[POWER]
-    told = held.fresh(now)
-
-    def column(name: str) -> list[float | None]:
-        return [*(None if value != value else value for value in told[name]), None]
-
-    return _Fresh(
-        watts=column("active_watts"),
-        amperes=column("current_amperes"),
-        efficiency=column("efficiency_ratio"),
-        state=column("state"),
-        newest=held.newest().tolist(),
-        stale=held.stale(now).tolist(),
+    # One row more at the end, which knows nothing: there point the rows that are none.
+    known = np.vstack([held.known(now), np.full(len(held.table.fields), np.nan)])
+    newest, stale = np.append(held.newest(), -np.inf), np.append(held.stale(now), np.True_)
+    watts, amperes, ratio, state = (
+        known[:, held.table.fields.index(name)]
+        for name in ("active_watts", "current_amperes", "efficiency_ratio", "state")
     )
+    parts = _Parts(
+        names=of.names,
+        feeds=of.feeds,
+        metered=(of.input >= 0).tolist(),
+        input=_told(watts[of.input]),
+        output=_told(watts[of.output]),
+        amperes=_told(amperes[of.output]),
+        efficiency=_told(_first(ratio[of.rows])),
+        state=_told(_first(state[of.rows])),
+        silent=np.all(stale[of.rows], axis=1).tolist(),
+        newest=newest[of.rows].max(axis=1).tolist(),
+    )
+    wholes = {
+        shelf: _Whole(
+            watts=dict(zip((side for side, _ in own), _told(watts[rows]), strict=True)),
+            newest=float(newest[rows].max()),
+            answers=not stale[rows].all(),
+            off=bool((state[rows] == _OFF).any()),
+        )
+        for shelf, own in of.totals.items()
+        if (rows := [row for _, row in own])
+    }
+    return _Fresh(parts, wholes)
+
+
+def _first(values: Floats) -> Floats:
+    """Return the first of each row that is known."""
+    first: Floats = values[np.arange(len(values)), np.argmax(~np.isnan(values), axis=1)]
+    return first
+
+
+def _told(values: Floats) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+#: of a shelf without rows for the whole of it
+_NO_WHOLE = _Whole({}, -np.inf, answers=False, off=False)
 
 
 def shelves(
@@ -176,118 +181,112 @@ def shelves(
     """
     buses, bus_racks = read_buses(seen, gear, usual, now)
     named = {name for rack in site.racks for name in rack.shelves}
-    fresh = _fresh(seen, now)
+    fresh = _fresh(seen, of, now)
     made = []
     for name in sorted(of.supplies.keys() | of.totals.keys() | buses.keys() | named, key=natural):
         known = site.shelves.get(name) or Shelf(name, "")
         rack = known.rack or of.racks.get(name) or bus_racks.get(name, "")
-        made.append(_shelf(replace(known, rack=rack), of, fresh, buses.get(name), gear, now))
+        parts = fresh.parts.of(of.supplies.get(name, slice(0)))
+        whole = fresh.wholes.get(name, _NO_WHOLE)
+        made.append(_shelf(replace(known, rack=rack), parts, whole, buses.get(name), gear, now))
     return made
 
 
-def _shelf(known: Shelf, of: Roster, fresh: _Fresh, bus: BusNow | None, gear: Gear, now: float) -> ShelfNow:
-    parts = of.supplies.get(known.name, {})
-    expected = known.supplies or len(parts)
+def _shelf(known: Shelf, parts: _Parts, whole: _Whole, bus: BusNow | None, gear: Gear, now: float) -> ShelfNow:
+    count = len(parts.names)
+    expected = known.supplies or count
     unit = known.rated_watts / expected if known.rated_watts and expected else None
-    totals = {side: fresh.watts[row] for side, row in of.totals.get(known.name, ())}
-    rows = [*(row for part in parts.values() for row in part.all), *(row for _, row in of.totals.get(known.name, ()))]
-    states = _states(parts, fresh, unit)
-    output, given = totals.get("output"), totals.get("input")
+    states = _states(parts, unit)
+    total = whole.watts.get("input")
+    output, given = whole.watts.get("output"), total
     if output is None:
-        output = sum_of_all(fresh.watts[part.output] for part in parts.values())
+        output = sum_of_all(parts.output)
     if given is None:
-        given = sum_of_all(fresh.watts[part.input] for part in parts.values())
-    load = output / (unit * expected) if output is not None and unit else None
-    errors = _errors(parts, states, fresh)
-    if (part := _load_of_working(parts, states, fresh, unit)) is not None and part < gear.least_load_ratio:
+        given = sum_of_all(parts.input)
+    errors = _errors(parts, states)
+    if (load := _load_of_working(parts, states, unit)) is not None and load < gear.least_load_ratio:
         errors = {}
-    whole = hvdc.efficiency(output, given, unit * expected if unit else None) if output and given else None
-    newest = max((fresh.newest[row] for row in rows), default=-np.inf)
-    answers = any(not fresh.stale[row] for row in rows)
-    off = any(fresh.state[row] == _OFF for _, row in of.totals.get(known.name, ()))
-    unheard = max(0, (known.supplies or 0) - len(parts)) if parts and answers and not off else 0
+    ratio = hvdc.efficiency(output, given, unit * expected if unit else None) if output and given else None
+    newest = max(whole.newest, max(parts.newest, default=-np.inf))
+    answers = whole.answers or not all(parts.silent)
+    telling = answers and not whole.off
     return ShelfNow(
         name=known.name,
         rack=known.rack,
-        supplies=tuple(
-            _supply(name, part, states[name], errors.get(name), fresh, unit, now) for name, part in parts.items()
-        ),
+        supplies=_supplies(parts, states, errors, unit, now),
         expected=expected,
         unit_watts=unit,
         input_watts=given,
         output_watts=output,
-        efficiency_ratio=whole if whole is None or whole <= 1 else None,
+        efficiency_ratio=ratio if ratio is None or ratio <= 1 else None,
         share_error_ratio=max(map(abs, errors.values()), default=None),
-        load_ratio=load,
+        load_ratio=output / (unit * expected) if output is not None and unit else None,
         bus=bus,
         age=now - newest if np.isfinite(newest) else (bus.age if bus else None),
         answers=answers,
-        unheard=unheard,
-        coverage=_coverage(parts, states, fresh, expected, totals.get("input")) if answers and not off else 1.0,
+        unheard=max(0, (known.supplies or 0) - count) if count and telling else 0,
+        coverage=_coverage(parts, states, expected, total) if telling else 1.0,
     )
 
 
-def _coverage(
-    parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh, expected: int, total: float | None
-) -> float:
+def _coverage(parts: _Parts, states: Sequence[SupplyState], expected: int, total: float | None) -> float:
     """Return the share of the supplies that the input power speaks of.
 
     A total that the shelf measures itself is whole: it is over the sum of those that tell by more than half of what the
     others would add at an even share. A shelf whose supplies do not tell their input measures it so too.
     """
-    told = sum(state != "silent" for state in states.values())
-    count = max(expected, len(parts))
-    inputs = [fresh.watts[part.input] for part in parts.values() if part.input >= 0]
-    if told >= count or not inputs:
+    told = sum(state != "silent" for state in states)
+    count = max(expected, len(states))
+    if told >= count or not any(parts.metered):
         return 1.0
-    known = sum(watts for watts in inputs if watts is not None)
+    known = sum(watts for watts in parts.input if watts is not None)
     measured = total is not None and (not told or total > known * (1.0 + 0.5 * (count - told) / told))
     return 1.0 if measured else told / count
 
 
-def _supply(
-    name: str, part: _Rows, state: SupplyState, error: float | None, fresh: _Fresh, unit: float | None, now: float
-) -> SupplyNow:
-    given, output = fresh.watts[part.input], fresh.watts[part.output]
-    ratio = next((value for row in part.all if (value := fresh.efficiency[row]) is not None), None)
-    if ratio is None and given is not None and output is not None:
-        ratio = hvdc.efficiency(output, given, unit)
-    age = max(0.0, now - max(fresh.newest[row] for row in part.all))
-    return SupplyNow(name, part.feed, given, output, fresh.amperes[part.output], error, ratio, state, age)
+def _supplies(
+    parts: _Parts, states: Sequence[SupplyState], errors: Mapping[int, float], unit: float | None, now: float
+) -> tuple[SupplyNow, ...]:
+    made = []
+    for i, (name, given, output, ratio) in enumerate(
+        zip(parts.names, parts.input, parts.output, parts.efficiency, strict=True)
+    ):
+        if ratio is None and given is not None and output is not None:
+            ratio = hvdc.efficiency(output, given, unit)
+        age = max(0.0, now - parts.newest[i])
+        feed, amperes, error = parts.feeds[i], parts.amperes[i], errors.get(i)
+        made.append(SupplyNow(name, feed, given, output, amperes, error, ratio, states[i], age))
+    return tuple(made)
 
 
-def _states(parts: Mapping[str, _Rows], fresh: _Fresh, unit: float | None) -> dict[str, SupplyState]:
-    """Return supply -> state; lost are those that carry nothing while the others carry the load."""
-    states: dict[str, SupplyState] = {}
-    for name, part in parts.items():
-        told = next((value for row in part.all if (value := fresh.state[row]) is not None), 0.0)
-        silent = all(fresh.stale[row] for row in part.all)
-        states[name] = "silent" if silent else _TOLD.get(int(told), "ok")
-    outputs = {n: watts for n, p in parts.items() if (watts := fresh.watts[p.output]) is not None}
-    busy = [watts for name, watts in outputs.items() if watts > _SOME_WATTS and states[name] in WORKING]
+def _states(parts: _Parts, unit: float | None) -> list[SupplyState]:
+    """Return the state of each; lost are those that carry nothing while the others carry the load."""
+    states: list[SupplyState] = [
+        "silent" if silent else _TOLD.get(int(told or 0), "ok")
+        for silent, told in zip(parts.silent, parts.state, strict=True)
+    ]
+    given = [(i, watts) for i, watts in enumerate(parts.output) if watts is not None and states[i] in WORKING]
+    busy = [watts for _, watts in given if watts > _SOME_WATTS]
     mean = sum(busy) / len(busy) if busy else 0.0
     if mean >= max(_SOME_WATTS, 0.02 * (unit or 0.0)):
-        idle = (n for n, watts in outputs.items() if watts < _IDLE_RATIO * mean and states[n] in WORKING)
-        states.update(dict.fromkeys(list(idle), "lost"))
+        for i, watts in given:
+            states[i] = "lost" if watts < _IDLE_RATIO * mean else states[i]
     return states
 
 
-def _load_of_working(
-    parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh, unit: float | None
-) -> float | None:
+def _load_of_working(parts: _Parts, states: Sequence[SupplyState], unit: float | None) -> float | None:
     """Return the mean output of those that work over the rating of one; None where that is not known."""
-    told = [fresh.watts[part.output] for name, part in parts.items() if states[name] in WORKING]
-    known = [watts for watts in told if watts is not None]
+    known = [w for w, state in zip(parts.output, states, strict=True) if w is not None and state in WORKING]
     return sum(known) / len(known) / unit if known and unit else None
 
 
-def _errors(parts: Mapping[str, _Rows], states: Mapping[str, SupplyState], fresh: _Fresh) -> dict[str, float]:
-    """Return supply -> deviation from an even share, of those that work: by current, else by power."""
-    working = {name: part.output for name, part in parts.items() if states[name] in WORKING}
-    for column in (fresh.amperes, fresh.watts):
-        values = {name: value for name, row in working.items() if (value := column[row]) is not None}
+def _errors(parts: _Parts, states: Sequence[SupplyState]) -> dict[int, float]:
+    """Return which supply -> its deviation from an even share, of those that work: by current, else by power."""
+    working = [i for i, state in enumerate(states) if state in WORKING]
+    for column in (parts.amperes, parts.output):
+        values = [value for i in working if (value := column[i]) is not None]
         if len(values) > 1 and len(values) == len(working):
-            return dict(zip(values, hvdc.share_errors(list(values.values())), strict=False))
+            return dict(zip(working, hvdc.share_errors(values), strict=False))
     return {}
 
 

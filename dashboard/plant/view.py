@@ -12,7 +12,8 @@ from dashboard.plant.hour import Hour
 from dashboard.plant.parts import BatteryNow, LeakNow
 from dashboard.plant.racks import RackPower
 from dashboard.plant.read import Seen
-from dashboard.plant.shelves import Roster, ShelfNow
+from dashboard.plant.roster import Roster, roster
+from dashboard.plant.shelves import ShelfNow
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site
 from storage.store import Store
@@ -102,8 +103,8 @@ def update(
     """
     seen = read.look(store, old.seen if old else None, now, real=real, refused=refused)
     gear, before = settings.gear, old or NOTHING
-    roster = shelves.roster(seen, before.roster)
-    made = shelves.shelves(seen, roster, site, gear, before.usual, now)
+    listed = roster(seen, before.roster)
+    made = shelves.shelves(seen, listed, site, gear, before.usual, now)
     wrong = {rack for rack, source in doubted if source == "power_shelf"}
     load, p99 = _load(before, [shelf for shelf in made if shelf.rack not in wrong], now)
     volts, usual = _volts(before, made, now)
@@ -135,7 +136,7 @@ def update(
         volts_hour=volts,
         p99=p99,
         usual=usual,
-        roster=roster,
+        roster=listed,
         answering=answering,
     )
 
@@ -174,8 +175,8 @@ def _silent(
     """Return device -> (rack, its parts that tell nothing, with the age of what they told last, s)."""
     found: dict[str, tuple[str, dict[str, float]]] = {}
     for shelf in made:
-        for supply in shelf.supplies:
-            if supply.name in shelf.silent:
+        for supply in shelf.supplies if shelf.answers else ():
+            if supply.state == "silent":
                 found.setdefault(shelf.name, (shelf.rack, {}))[1][supply.name] = supply.age
     for unit in units:
         for pump in unit.pumps:

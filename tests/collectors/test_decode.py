@@ -149,7 +149,7 @@ BAD = [  # raw, point, words
     ([1], {}, "not a number"),
     (61, {"max": 60, "unit": "kW"}, "61000 is above 60000 watts"),
     (4, {"min": 5}, "4 is below 5 watts"),
-    (-3, {}, "-3 is below 0 watts"),
+    (-3, {}, "-3 is below 0 watts; fed back, or current transformers turned round"),
     (2e9, {}, "2e+09 is above 1e+09 watts"),
 ]
 
@@ -473,3 +473,27 @@ def test_a_float_that_is_next_to_nothing_has_its_words_in_the_other_order(
 def test_such_a_float_is_refused_in_rows_that_choose_its_scale_too() -> None:
     value, why = scaled({**AMPERES, "type": "f32"}, 2.37e-41, {"amperes": "0"})
     assert (value, "are its words in the other order?" in why) == (None, True)
+
+
+def test_rows_of_a_large_gateway_are_finished_bit_by_bit_and_all_the_same() -> None:
+    points = [
+        {"to": "coolant.temperature_celsius", "at": "s", "tags": {"point": "supply"}},
+        {"to": "coolant.temperature_celsius", "at": "r", "tags": {"point": "return"}},
+        {"to": "coolant.flow_liters_per_second", "at": "f"},
+    ]
+    rule = {"to": "coolant.heat_watts", "heat": "water", "tags": {"loop": "tcs"}}
+    profile = make(*points, tags={"kind": "rack", "loop": "tcs", "device": "{rack}", "rack": "{rack}"}, derived=[rule])
+    (group,) = profile.groups
+    made = []
+    for _ in range(2):
+        batch = Batch(TARGET, profile)
+        for rack in range(1_200):
+            for spec, raw in zip(group.points, (30.0, 40.0, 1.0), strict=True):
+                batch.add(group, spec, raw, {"rack": f"R{rack}"})
+        made.append(batch)
+    # 1200 racks' heat and 3600 rows, 500 at a time, and the end of the rule
+    assert sum(1 for _ in made[0].steps(1)) == 2 + 1 + 7
+    result = made[1].finish(1)
+    heats = [point for point in result.points if "heat_watts" in point.fields]
+    assert len(heats) == 1_200
+    assert {point.tags["device"] for point in heats} == {f"R{rack}" for rack in range(1_200)}
