@@ -10,7 +10,8 @@ Over rows whose tags match all patterns (`fnmatch`; a tag that a row lacks reads
 known total.
 `median`: over what came: the voltage of a bus bar, which each of its supplies reads.
 `imbalance`: max |x - mean| / |mean| over two rows or more; withheld as a sum is. Of none where the mean is 0.
-`quotient`: of one row over one row; of none where several match or the second is 0.
+`quotient`: of one row over one row; of none where several match or the second is 0, or under 50 W of power: a supply
+that idles has no efficiency, only noise.
 
 Per loop, that is over rows whose tags are equal but for `point`. Tags of the rule select the loops (`loop: tcs`); its
 `point`, when given, is the point of the result, which else carries none.
@@ -33,6 +34,9 @@ from collectors.profile import Derived
 from collectors.series import Series, make_series
 from storage.point import FieldValue
 from storage.schema import COMMON_TAGS, MEASUREMENTS
+
+#: least divisor of a quotient of power, as in `collectors/checks_rules.py`. Units: W
+_LEAST_WATTS = 50.0
 
 Patterns = Mapping[str, str]
 #: tags of one result and its value; None where an input that was asked for is missing
@@ -65,13 +69,17 @@ class _Poll:
     rows: Sequence[Row]
     gaps: Sequence[Gap]
 
-    def values(self, path: str) -> Iterator[tuple[Mapping[str, str], float]]:
-        """Yield tags and value of each row that has the field `measurement.field`."""
+    def read(self, path: str) -> Iterator[tuple[Series, float]]:
+        """Yield series and value of each row that has the field `measurement.field`."""
         measurement, _, name = path.partition(".")
         for row in self.rows:
             value = row.fields.get(name) if row.series.measurement == measurement else None
             if isinstance(value, int | float):
-                yield row.series.tags, value
+                yield row.series, value
+
+    def values(self, path: str) -> Iterator[tuple[Mapping[str, str], float]]:
+        """Yield tags and value of each row that has the field `measurement.field`."""
+        return ((series.tags, value) for series, value in self.read(path))
 
     def missing(self, path: str) -> Iterator[Mapping[str, str]]:
         """Yield the tags of each row that was to have the field and lacks it."""
@@ -86,15 +94,18 @@ def derive(rule: Derived, rows: Sequence[Row], gaps: Sequence[Gap]) -> list[Row 
 
     A gap stands for a value that is withheld: what is made of it must be withheld too.
     """
+    return list(each_derived(rule, rows, gaps))
+
+
+def each_derived(rule: Derived, rows: Sequence[Row], gaps: Sequence[Gap]) -> Iterator[Row | Gap]:
+    """Yield what `derive` returns, one by one, each worked out when it is wanted."""
     measurement, _, name = rule.to.partition(".")
     known = MEASUREMENTS[measurement].tags
     measured = {row.series.key for row in rows if row.series.measurement == measurement and name in row.fields}
-    found: list[Row | Gap] = []
     for tags, value in _results(rule, _Poll(rows, gaps)):
         series = make_series(measurement, {tag: tags[tag] for tag in known if tag in tags})
         if series.key not in measured:
-            found.append(Gap(series, name) if value is None else Row(series, {name: value}))
-    return found
+            yield Gap(series, name) if value is None else Row(series, {name: value})
 
 
 def measurements_of(rule: Derived) -> frozenset[str]:
@@ -180,9 +191,10 @@ def _fold(
 def _quotient(poll: _Poll, rule: tuple[str, Patterns, Patterns], tags: Mapping[str, str]) -> Iterator[_Result]:
     path, above, below = rule
     divisors = _grouped(poll, path, below, tags)
+    least = _LEAST_WATTS if path == "power.active_watts" else 0.0
     for group, dividends in _grouped(poll, path, above, tags).items():
         both = (*dividends, *divisors.get(group, ()))
-        if len(dividends) == 1 and len(both) == 2 and both[1]:
+        if len(dividends) == 1 and len(both) == 2 and both[1] and both[1] >= least:
             yield dict(group), both[0] / both[1]
 
 
@@ -193,13 +205,24 @@ def _is_of(own: Mapping[str, str], tags: Mapping[str, str]) -> bool:
 
 def _loops(poll: _Poll, path: str, point: str, tags: Mapping[str, str], but: str = "") -> dict[_Loop, float]:
     """Return the readings at one point, by the tags of their loop: all but `point` and the tag `but`."""
-    out = ("point", but)
-    selected = {tag: text for tag, text in tags.items() if tag not in out}
-    return {
-        frozenset((tag, text) for tag, text in own.items() if tag not in out): value
-        for own, value in poll.values(path)
-        if own.get("point", "-") == point and _is_of(own, selected)
-    }
+    selected = tuple((tag, text) for tag, text in tags.items() if tag not in ("point", but))
+    asked = (point, but, selected)
+    found: dict[_Loop, float] = {}
+    for series, value in poll.read(path):
+        try:
+            loop = series.loops[asked]
+        except KeyError:
+            loop = series.loops[asked] = _loop_of(series.tags, point, but, selected)
+        if loop is not None:
+            found[loop] = value
+    return found
+
+
+def _loop_of(own: Mapping[str, str], point: str, but: str, selected: _Filled) -> _Loop | None:
+    """Return the loop of a row, or None of one at another point or in another loop."""
+    if own.get("point", "-") != point or not all(own.get(tag, "-") == wanted for tag, wanted in selected):
+        return None
+    return frozenset((tag, text) for tag, text in own.items() if tag not in ("point", but))
 
 
 def _heat(poll: _Poll, fluid: Fluid, tags: Mapping[str, str]) -> Iterator[_Result]:

@@ -1,8 +1,9 @@
 """Energy of everything that tells its power, integrated by us, and how far the device's own counter is from it.
 
 People reset the counters of PDUs, shelves and CDUs, and they wrap: so energy is the trapezoid of active power between
-two polls. Nothing is added over a gap of more than three intervals; it is counted as a gap. A row of a slow tier has
-the interval at which it comes. Both counters begin at 0 with the collector.
+two polls, and what a device tells between them. Nothing is added over a gap of more than three intervals; it is counted
+as a gap. A row of a slow tier has the interval at which it comes. Both counters begin at 0 with the collector, and go
+on where a target's profile is read again.
 
 `counter_deviation_ratio` compares the growth of the device's counter with ours over one day, hour by hour, or since an
 hour at least. Both are taken between two changes of the counter, so that its step costs no accuracy; the time between
@@ -81,19 +82,22 @@ class _Series:
     cadence_s: float | None = None
     comparison: _Comparison | None = None
 
-    def hear(self, watts: float, now_s: float, interval_s: float, slowest_s: float) -> bool:
+    def hear(self, watts: float, now_s: float, interval_s: float, slowest_s: float, *, is_poll: bool) -> bool:
         """Take a reading; return whether the time since the last one is covered."""
         seconds = now_s - self.heard_s
-        if seconds <= 0.0:  # the clock was set back: nothing is known of the time between
+        cadence_s = max(interval_s, min(self.cadence_s or interval_s, slowest_s))
+        if -GAP_INTERVALS * cadence_s <= seconds <= 0.0:  # a poll that was under way while the device told of itself
+            return False
+        if seconds < 0.0:  # the clock was set back: nothing is known of the time between
             self.heard_s, self.watts = now_s, watts
             return False
-        cadence_s = max(interval_s, min(self.cadence_s or interval_s, slowest_s))
         is_covered = seconds <= GAP_INTERVALS * cadence_s * 1.001
         if is_covered:
             self.joules += 0.5 * (self.watts + watts) * seconds
         else:
             self.gap_seconds += seconds
-        self.cadence_s = seconds if self.cadence_s is None else min(self.cadence_s, seconds)
+        if is_poll:
+            self.cadence_s = seconds if self.cadence_s is None else min(self.cadence_s, seconds)
         self.heard_s, self.watts = now_s, watts
         return is_covered
 
@@ -113,13 +117,23 @@ class Energy:
         """Return the number of rows remembered."""
         return len(self._series)
 
-    def integrate(self, points: Sequence[Point]) -> Sequence[Point]:
-        """Return the points of one poll, those with active power with the energy since the collector began."""
+    def go_on(self, before: "Energy") -> None:
+        """Go on where the energy of the same target stood; counters of devices are compared anew."""
+        self._series = before._series
+        for series in self._series.values():
+            series.comparison = series.cadence_s = None
+
+    def integrate(self, points: Sequence[Point], *, is_poll: bool = True) -> Sequence[Point]:
+        """Return the points of one poll, those with active power with the energy since the collector began.
+
+        `is_poll` is False for what a device tells between polls: it says nothing of how often a row comes.
+        """
         powered = [point for point in points if point.measurement == "power" and _WATTS in point.fields]
         if not powered:
             return points
         self._sweep(powered[0].time_ns / 1e9)
-        fields = dict(zip(map(id, powered), map(self._fields, powered, self._keys(powered)), strict=True))
+        keys = self._keys(powered)
+        fields = {id(p): self._fields(p, key, is_poll=is_poll) for p, key in zip(powered, keys, strict=True)}
         return [Point(p.measurement, p.tags, fields[id(p)], p.time_ns) if id(p) in fields else p for p in points]
 
     def _keys(self, points: Sequence[Point]) -> Sequence[tuple[object, ...]]:
@@ -132,11 +146,11 @@ class Energy:
         self._plans = [(tags, keys), *self._plans[: _PLANS - 1]]
         return keys
 
-    def _fields(self, point: Point, key: tuple[object, ...]) -> Mapping[str, FieldValue]:
+    def _fields(self, point: Point, key: tuple[object, ...], *, is_poll: bool) -> Mapping[str, FieldValue]:
         watts, now_s = float(point.fields[_WATTS]), point.time_ns / 1e9
         series, is_covered = self._series.get(key), False
         if series is not None:
-            is_covered = series.hear(watts, now_s, self._interval_s, self._slowest_s)
+            is_covered = series.hear(watts, now_s, self._interval_s, self._slowest_s, is_poll=is_poll)
         elif len(self._series) >= MOST_SERIES:
             return point.fields
         else:

@@ -1,7 +1,8 @@
 """Modbus TCP: power shelves, coolant distribution units and meters, each polled through one connection.
 
 Only function codes 1 to 4 (read coils, discrete inputs, holding registers, input registers) ever leave, and one request
-at a time, because most gateways serve a serial line behind it.
+at a time, because most gateways serve a serial line behind it. Targets of the same host:port share one connection and
+take turns, request by request, whatever their profiles are.
 
 How a profile with `protocol: modbus` is read:
 
@@ -57,6 +58,7 @@ from collectors.decode import Batch
 from collectors.modbus_address import Address
 from collectors.modbus_check import TRANSPORT, UNIT_IDS, check_profile
 from collectors.modbus_client import Connection, FailedSpanError, RefusedSpanError, UnreachedError, Wire
+from collectors.modbus_gateway import Gateway, Gateways
 from collectors.modbus_identify import find
 from collectors.modbus_plan import Row, Unit, make_units, only_unit
 from collectors.modbus_reader import REFUSES, Reader, now
@@ -64,7 +66,7 @@ from collectors.profile import Profile
 from storage.config import ConfigError, InvalidValueError, Problem, parse_duration
 from storage.document import dotted
 
-__all__ = ["ModbusCollector", "check_profile", "identify", "open_collector"]
+__all__ = ["ModbusCollector", "check_profile", "identify", "make_shared", "open_collector"]
 
 #: part of the target's time-out that a poll uses, so that what came is still handed on
 _BUDGET = 0.9
@@ -75,7 +77,7 @@ _RESTORE_S = 600.0
 class ModbusCollector:
     """Poll the units behind one Modbus TCP address."""
 
-    def __init__(self, target: Target, profile: Profile) -> None:
+    def __init__(self, target: Target, profile: Profile, gateway: Gateway | None = None) -> None:
         self._target = target
         self._profile = profile
         options = _options(target, profile)
@@ -90,7 +92,8 @@ class ModbusCollector:
         )
         self._summed = {rule.to for rule in profile.derived if rule.sum is not None}
         keeps = options.get("after_timeout") == "keep"
-        self._connection = Connection(target, wire=Wire(self._timeout_s, options.get("pause", 0.0), keeps))
+        wire = Wire(self._timeout_s, options.get("pause", 0.0), keeps)
+        self._connection = Connection(target, wire=wire, gateway=gateway)
         self._next_slow = 0.0
         self._next_restore = 0.0
         #: some unit ids are to be asked whether they are there
@@ -249,7 +252,12 @@ def _own_unit(target: Target, profile: Profile) -> int | None:
     return unit
 
 
-def open_collector(target: Target, profile: Profile | None) -> Collector:
+def make_shared() -> Gateways:
+    """Return what the targets of one collector share."""
+    return Gateways()
+
+
+def open_collector(target: Target, profile: Profile | None, shared: Gateways | None = None) -> Collector:
     """Return the collector of one Modbus TCP device; nothing is opened yet.
 
     Raises:
@@ -258,14 +266,14 @@ def open_collector(target: Target, profile: Profile | None) -> Collector:
     """
     if profile is None:
         raise ValueError(f"{target.name}: a Modbus target needs a profile")
-    return ModbusCollector(target, profile)
+    return ModbusCollector(target, profile, shared.at(target.address) if shared else None)
 
 
-async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
+async def identify(target: Target, candidates: Sequence[Profile], shared: Gateways | None = None) -> Profile:
     """Return the profile whose `match` fits; of several, the one that looks at the fewest unit ids.
 
     Raises:
         UnknownDeviceError: it answers, and none fits; the message names the profiles tried.
         CollectError: no connection, or no unit answers.
     """
-    return await find(target, candidates, _unit(target))
+    return await find(target, candidates, _unit(target), shared.at(target.address) if shared else None)

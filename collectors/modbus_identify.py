@@ -7,6 +7,7 @@ from typing import Any
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target, UnknownDeviceError
 from collectors.modbus_address import Address, decode, parse_address
 from collectors.modbus_client import Connection, FailedSpanError, RefusedSpanError
+from collectors.modbus_gateway import Gateway
 from collectors.modbus_plan import unit_ids
 from collectors.profile import Profile, Raw
 
@@ -50,18 +51,20 @@ class _Asked:
         return self._answers[unit, address]
 
 
-async def find(target: Target, candidates: Sequence[Profile], unit: int | None) -> Profile:
+async def find(
+    target: Target, candidates: Sequence[Profile], unit: int | None, gateway: Gateway | None = None
+) -> Profile:
     """Return the first profile that fits; those that look at the fewest unit ids are tried first.
 
     Raises:
         UnknownDeviceError: it answers, and none fits.
         CollectError: no connection, or no unit answers.
     """
-    connection = Connection(target, min(1.0, target.timeout.total_seconds()))
-    await connection.open()
+    connection = Connection(target, min(1.0, target.timeout.total_seconds()), gateway=gateway)
     asked = _Asked(connection)
     matching = [profile for profile in candidates if profile.match]
     try:
+        await connection.open()
         for profile in sorted(matching, key=lambda p: len(_units(p, unit))):
             if await _fits(asked, profile, unit):
                 return profile

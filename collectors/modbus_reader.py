@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
 
-from collectors.collector import CollectError, DeviceTimeoutError
+from collectors.collector import CollectError
 from collectors.decode import Batch
 from collectors.modbus_address import Address, decode
-from collectors.modbus_client import Connection, FailedSpanError, RefusedSpanError
+from collectors.modbus_client import Connection, FailedSpanError, NoTimeError, RefusedSpanError
 from collectors.modbus_plan import Row, Setting, Span, Unit, halve
 from collectors.profile import PointSpec
 
@@ -15,10 +15,6 @@ _BACK_OFF_LIMIT_S = 60.0
 REFUSES = "refuses all its registers"
 
 _Job = tuple[Row, Setting | Span]
-
-
-class _NoTimeError(CollectError):
-    """The poll has no time left for this request: nobody knows whether the unit would have answered."""
 
 
 class Reader:
@@ -105,7 +101,7 @@ class Reader:
         """Note what is missing of the units that failed; leave those alone for a while that had their chance."""
         for unit in units:
             error = self._errors.get(unit.number)
-            unit.was_late = isinstance(error, _NoTimeError)
+            unit.was_late = isinstance(error, NoTimeError)
             if error is None:
                 continue
             self._miss(self._jobs.get(unit.number, ()), error)
@@ -124,14 +120,9 @@ class Reader:
         """
         left = self.left_s
         if left <= 0:
-            raise _NoTimeError(f"{self._connection.where}: unit {unit.number} {address}: no time left in this poll")
+            raise NoTimeError(f"{self._connection.where}: unit {unit.number} {address}: no time left in this poll")
         await self._open(left)
-        try:
-            return await self._connection.read(unit.number, address, left)
-        except DeviceTimeoutError as e:
-            if self.left_s <= 0 and left < self._connection.timeout_s:
-                raise _NoTimeError(f"{self._connection.where}: unit {unit.number} {address}: cut short") from e
-            raise
+        return await self._connection.read(unit.number, address, left)
 
     async def _open(self, left: float) -> None:
         if self._down is None:

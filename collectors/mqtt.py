@@ -40,7 +40,7 @@ Source: NVIDIA dsx-exchange bms.yaml and its companion guide; OASIS MQTT 3.1.1.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 import aiomqtt
@@ -121,17 +121,32 @@ class MqttCollector:
             CollectError: no connection, or no heartbeat for longer than its limit.
         """
         board = await self._listener.ready(self._target.timeout.total_seconds() * _BUDGET)
-        batch = Batch(self._target, self._profile)
-        for _ in self._fill(batch, board, asyncio.get_running_loop().time()):
+        steps = self._steps(board, time_ns, asyncio.get_running_loop().time())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: PollResult = end.value
+                return result
             await asyncio.sleep(0)
-        return self._finish(batch, board, time_ns)
 
     def read(self, board: Board, time_ns: int, now: float) -> PollResult:
         """Return what a board tells at the loop's time `now`, as `poll` does."""
+        steps = self._steps(board, time_ns, now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: PollResult = end.value
+                return result
+
+    def _steps(self, board: Board, time_ns: int, now: float) -> Generator[None, None, PollResult]:
+        """Work through a board bit by bit, so that others on the loop have their turn between."""
         batch = Batch(self._target, self._profile)
-        for _ in self._fill(batch, board, now):
-            pass
-        return self._finish(batch, board, time_ns)
+        yield from self._fill(batch, board, now)
+        result = yield from batch.steps(time_ns)
+        topology = self._topology.points(board.metadata.values(), time_ns)
+        return replace(result, points=(*result.points, *topology)) if topology else result
 
     def _fill(self, batch: Batch, board: Board, now: float) -> Iterator[None]:
         """Put what a board tells into the batch, a slice of its topics at a time."""
@@ -154,11 +169,6 @@ class MqttCollector:
                 self._take(batch, ready, board, now, is_silent=is_silent)
             if number % _SLICE == 0:
                 yield
-
-    def _finish(self, batch: Batch, board: Board, time_ns: int) -> PollResult:
-        result = batch.finish(time_ns)
-        topology = self._topology.points(board.metadata.values(), time_ns)
-        return replace(result, points=(*result.points, *topology)) if topology else result
 
     async def aclose(self) -> None:
         """Leave the broker."""

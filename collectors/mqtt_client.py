@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Self
 
 import aiomqtt
@@ -195,6 +196,9 @@ def make_client(target: Target, hear: Callable[[Message], None] | None = None) -
         int(port),
         username=target.username or None,
         password=target.password.reveal() if target.password else None,
+        # Some brokers refuse an empty one. 3.1.1 section 3.1.3.1: up to 23 letters and digits are taken by all; a fixed
+        # one would have two collectors of one broker throw each other out for ever.
+        identifier=f"tokenwatt{token_hex(6)}",
         timeout=target.timeout.total_seconds(),
         tls_context=_tls_context(target),
     )

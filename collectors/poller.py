@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib import import_module
+from typing import Any
 
 from collectors.checks import Checks
 from collectors.collector import (
@@ -28,6 +29,7 @@ from collectors.energy import Energy
 from collectors.plausibility import Plausibility
 from collectors.precedence import Precedence
 from collectors.profile import Library, Profile
+from collectors.reading import BLANK
 from storage.config import parse_duration
 from storage.point import Point
 from storage.schema import MEASUREMENTS
@@ -41,6 +43,8 @@ BACK_OFF_LIMIT_S = 60.0
 ERROR_LENGTH = 300
 
 Push = Callable[[Sequence[Point]], None]
+#: protocol -> what its targets have in common: the connections to gateways that serve several devices
+Shared = dict[str, Any]
 
 #: values of `device.state`
 OK, PARTIAL, UNREACHABLE, UNAUTHORISED, MALFORMED, UNKNOWN, MAINTENANCE = range(7)
@@ -99,8 +103,9 @@ class Poller:
         monotonic: Callable[[], float] = time.monotonic,
         precedence: Precedence | None = None,
         push: Push = lambda _: None,
+        shared: Shared | None = None,
     ) -> None:
-        """`push` takes the points that a device tells between polls."""
+        """`push` takes the points that a device tells between polls; `shared` is the same for a collector's targets."""
         self.target = target
         self.health = Health()
         self._library = library
@@ -110,6 +115,7 @@ class Poller:
         self._plausibility = Plausibility()
         self._checks = Checks()
         self._push = push
+        self._shared: Shared = {} if shared is None else shared
         self._collector: Collector | None = None
         #: stamp of the last notification: no two share one. Units: epoch ns
         self._trap_ns = 0
@@ -137,6 +143,15 @@ class Poller:
             self._fail(CollectError(str(error)))
         self.health.poll_seconds = self._monotonic() - now
         return [*points, self._health_point(time_ns)]
+
+    @property
+    def cadence(self) -> timedelta | None:
+        """Return the time between two polls that the profile suggests, or None before it is known."""
+        return parse_duration(self._profile.poll.fast) if self._profile else None
+
+    def go_on(self, before: "Poller") -> None:
+        """Go on with the energy of what polled the same target by another version of its profile."""
+        self._energy.go_on(before._energy)
 
     def take_trap(self, trap: Trap, now_ns: int) -> None:
         """Push what a notification of the device tells, stamped now, beside the grid of the polls; it never raises.
@@ -174,10 +189,11 @@ class Poller:
     async def _ask(self, time_ns: int) -> PollResult:
         if self._collector is None:
             if self._profile is None and self.target.protocol != "nvml":
-                self._profile = await identify(self.target, self._library)
-                self._energy = self._make_energy()
+                self._profile = await identify(self.target, self._library, self._shared)
+                energy, self._energy = self._energy, self._make_energy()
+                self._energy.go_on(energy)
                 logger.info("%s: recognised as %s", self._where, self._profile.profile)
-            self._collector = open_collector(self.target, self._profile)
+            self._collector = open_collector(self.target, self._profile, self._shared)
             if isinstance(self._collector, Pushing):
                 self._collector.listen(self._pass_on)
         return await self._collector.poll(time_ns)
@@ -189,7 +205,7 @@ class Poller:
         # Failures are told with the polls: a part of the rows says nothing of the others.
         kept = [point for point in checked.points if point.measurement != "check"]
         if kept:
-            self._push(kept)
+            self._push(self._energy.integrate(kept, is_poll=False))
 
     def _make_energy(self) -> Energy:
         slow = parse_duration(self._profile.poll.slow) if self._profile else timedelta()
@@ -215,7 +231,7 @@ class Poller:
         health.rejected += len(result.rejected)
         health.requests, health.reconnects, health.resets = result.requests, result.reconnects, result.resets
         health.missing = len(result.missing)
-        health.error = result.missing[0] if result.missing else ""
+        health.error = next(iter((*result.missing, *(why for why in result.rejected if not why.endswith(BLANK)))), "")
         health.state = PARTIAL if result.missing else OK
 
     def _fail(self, error: CollectError) -> None:
@@ -262,25 +278,37 @@ def _state_of(error: CollectError) -> int:
     return next((state for kind, state in _STATES.items() if isinstance(error, kind)), MALFORMED)
 
 
-def open_collector(target: Target, profile: Profile | None) -> Collector:
+def _module(protocol: str, shared: Shared | None) -> tuple[Any, Mapping[str, Any]]:
+    """Return a protocol's module, loaded now, and what its functions take beside the rest: what targets share."""
+    module = import_module(f"collectors.{protocol}")
+    if shared is None or not hasattr(module, "make_shared"):
+        return module, {}
+    if protocol not in shared:
+        shared[protocol] = module.make_shared()
+    return module, {"shared": shared[protocol]}
+
+
+def open_collector(target: Target, profile: Profile | None, shared: Shared | None = None) -> Collector:
     """Return the target's collector, unopened, from the module that its protocol names; that module is loaded now.
 
     Raises:
         CollectError: the target's options are wrong.
         ConfigError: the profile is not written as its protocol wants.
     """
-    collector: Collector = import_module(f"collectors.{target.protocol}").open_collector(target, profile)
+    module, more = _module(target.protocol, shared)
+    collector: Collector = module.open_collector(target, profile, **more)
     return collector
 
 
-async def identify(target: Target, library: Library) -> Profile:
+async def identify(target: Target, library: Library, shared: Shared | None = None) -> Profile:
     """Ask the device which profile fits it.
 
     Raises:
         CollectError: it does not answer, or none fits; the message names the profiles tried.
     """
     candidates = library.of_protocol(target.protocol)
-    found: Profile = await import_module(f"collectors.{target.protocol}").identify(target, candidates)
+    module, more = _module(target.protocol, shared)
+    found: Profile = await module.identify(target, candidates, **more)
     return found
 
 

@@ -25,6 +25,10 @@ _LARGEST_EXPONENT = 40
 _LEAST, _LEAST_CELSIUS = 1e-30, 1e-6
 
 
+#: why a value is refused by which a device says that it has none
+BLANK = "blank value"
+
+
 class RefusedError(Exception):
     """The reading says nothing; the message is the reason."""
 
@@ -119,7 +123,7 @@ class Reading:
             RefusedError: blank, malformed or implausible.
         """
         if self.nulls and raw in self.nulls:
-            raise RefusedError("blank value")
+            raise RefusedError(BLANK)
         if self.least:
             self._refuse_swapped(raw)
         if self.plain:
@@ -142,7 +146,7 @@ class Reading:
             RefusedError: blank, malformed or implausible, or the row does not tell its scale.
         """
         if raw in self.nulls:
-            raise RefusedError("blank value")
+            raise RefusedError(BLANK)
         if self.least:
             self._refuse_swapped(raw)
         if not self._is_meant(raw):
@@ -181,7 +185,7 @@ class Reading:
             RefusedError: blank, or no whole number.
         """
         if self.nulls and raw in self.nulls:
-            raise RefusedError("blank value")
+            raise RefusedError(BLANK)
         return _integer(raw)
 
     def _number(self, raw: "Raw", scale: Scale | None = None) -> float:
@@ -208,7 +212,7 @@ class Reading:
     def _text(self, raw: "Raw") -> str:
         text = str(raw).strip() if isinstance(raw, str | int | float) else ""
         if not text:
-            raise RefusedError("blank value")
+            raise RefusedError(BLANK)
         return text
 
     def _state(self, raw: "Raw") -> int | None:
@@ -257,7 +261,9 @@ def _why(value: float, low: float, high: float, unit: str) -> str:
     if not math.isfinite(value):
         return "not finite"
     side, limit = ("below", low) if value < low else ("above", high)
-    return f"{value:g} is {side} {limit:g} {unit}".rstrip()
+    # A meter behind which the site generates: what it consumes is not known then.
+    hint = "; fed back, or current transformers turned round" if unit == "watts" and value < low == 0.0 else ""
+    return f"{value:g} is {side} {limit:g} {unit}".rstrip() + hint
 
 
 def limits(field: Field, low: float | None = None, high: float | None = None) -> tuple[float, float]:

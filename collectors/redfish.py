@@ -6,7 +6,8 @@ each:
     {uri: "/redfish/v1/ThermalEquipment/CDUs/*/Pumps/*", as: [cdu, pump]}
     Each `*` stands for the members of the collection before it; the row variables of `as` hold the last part of their
     paths, in order. Collections are read at the first poll and again each `poll.slow`; one that the device lacks, or
-    whose `Members` is null, has no rows. An option of the target with the name of a row variable names those that are
+    whose `Members` is null, has no rows; one that is broken or hangs costs its own rows alone, where they were not
+    known before. An option of the target with the name of a row variable names those that are
     read: `chassis: HGX_*`.
     where: {VoltageType: DC, "Links.ContainedBy": null}: only resources that say so; a list names several values, null
     means absent or null. of: "/redfish/v1/Chassis/{chassis}": another resource is looked at instead, each `poll.slow`.
@@ -28,7 +29,8 @@ transport:
     where that was seen to work, or off. `events`: server-sent events lead to an immediate look; never with one
     connection. `variables`: row variables of all rows with the values that an option may give them, the default first.
 
-A resource that did not change is confirmed by ETag (304) and not sent again. Further option of the target: `tls` on
+A resource that did not change is confirmed by ETag (304) and not sent again, once an ETag of the service was seen to
+change with its resource: some never change. Further option of the target: `tls` on
 (default), off, insecure (no check of the certificate).
 
 Source: DMTF DSP0266 1.20 and DSP2046 2025.4.
@@ -116,7 +118,8 @@ class RedfishCollector:
         resources = await self._read(wanted, deadline, is_slow)
         errors = [answer for answer in resources.values() if isinstance(answer, CollectError)]
         if len(errors) == len(resources):
-            raise errors[0]
+            # One that says for how long to leave the device alone speaks for all.
+            raise max(errors, key=lambda error: error.rest_seconds)
         if is_slow:
             await self._read_loops(resources, deadline)
             await self._expander.learn(collections, resources, deadline)
@@ -202,9 +205,11 @@ class RedfishCollector:
 
     async def _find_rows(self, deadline: float) -> Mapping[str, Sequence[str]]:
         """Find the rows of all groups; return the collections that were read for it, with their members."""
-        finder = Finder(self._session, self._options)
+        finder = Finder(self._session, self._options, deadline - asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout_at(deadline):
+                # Once for all groups: each attempt may take a place in a small table of sessions.
+                await self._session.log_in()
                 found = await finder.rows(self._tables)
         except TimeoutError as e:
             raise DeviceTimeoutError(f"{self._session.where}: reading the collections: timeout") from e

@@ -41,8 +41,10 @@ BUSY_SECONDS, LONGEST_BUSY_SECONDS = 5.0, 600.0
 _BUSY = (429, 503)
 #: the resource is elsewhere on the device: iLO knows it by its name with a slash at the end
 _MOVED = (301, 302, 303, 307, 308)
-#: requests that wait for a log-in share its refusal: accounts are locked after a few wrong passwords
-_REFUSAL_SECONDS = 1.0
+#: accounts are locked after a few wrong passwords: after each the device is left alone four times as long, at most this
+_REFUSAL_SECONDS, _LONGEST_REFUSAL_SECONDS = 30.0, 300.0
+#: answers 401 in a row to a password that goes with each request: one resource alone may refuse it for its rights
+_DENIALS = 2
 #: least time between two log-ins for the sake of a refused token: each takes a place in a small table
 _RENEWAL_SECONDS = 30.0
 #: largest answer that is read; a whole metric report has some 100 kB
@@ -109,7 +111,10 @@ class Session:
         #: resource of our own session
         self._session_uri: str | None = None
         self._login = asyncio.Lock()
+        #: loop time until which nobody tries the password again, and what came of it; how often in a row
         self._refusal: tuple[float, AuthenticationError] | None = None
+        self._refusals = 0
+        self._denials = 0
         #: loop time of the last log-in for the sake of a refused token
         self._renewed_at = -_RENEWAL_SECONDS
         #: where resources are that answered with a redirection
@@ -117,8 +122,8 @@ class Session:
         #: resources whose last answer did not come in time: others are asked before them
         self.late: set[str] = set()
         self._cache: dict[str, _Cached] = {}
-        #: an ETag that stays while the resource changes says nothing
-        self._trusts_etags = True
+        #: None until an ETag was seen to change with its resource; one that stays says nothing and would hide a leak
+        self._trusts_etags: bool | None = None
         #: loop time until which the device asked to be left alone
         self._busy_until = 0.0
 
@@ -134,12 +139,21 @@ class Session:
             NoResourceError: the device has none there.
             CollectError: it does not answer, refuses us, is busy, or answers something that is no JSON object.
         """
-        await self._authenticate()
+        await self.log_in()
         used = dict(self._headers)
         answer = await self._fetch(uri, used | self._condition(uri, whole))
-        if answer.status == 401 and self._username and await self._renew(used):
+        if answer.status == 401 and "X-Auth-Token" in used and await self._renew(used):
             answer = await self._fetch(uri, self._headers | self._condition(uri, whole))
+        if "Authorization" in used:
+            self._count_denials(uri, answer.status)
         return self._take(uri, answer)
+
+    def _count_denials(self, uri: str, status: int) -> None:
+        self._denials = self._denials + 1 if status == 401 else 0
+        self._refusals = 0 if status == 200 else self._refusals
+        if self._denials >= _DENIALS:
+            self._headers, self._denials = {}, 0
+            raise self._refuse(AuthenticationError(f"{self.where}: GET {uri}: 401; check user and password"))
 
     async def _fetch(self, uri: str, headers: Mapping[str, str]) -> Answer:
         """Return the answer to a GET, behind one redirection on the same device at most."""
@@ -168,7 +182,7 @@ class Session:
         Raises:
             CollectError: as of `get`, and when the stream ends or falls silent for too long.
         """
-        await self._authenticate()
+        await self.log_in()
         what = f"{self.where}: GET {uri}"
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache", **self._headers}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=_SILENCE_SECONDS)
@@ -224,9 +238,10 @@ class Session:
 
     def _remember(self, uri: str, etag: str, body: Resource) -> None:
         known = self._cache.pop(uri, None)
-        if known is not None and known.etag == etag and known.body != body and self._trusts_etags:
-            logger.info("%s: %s changed and its ETag did not: ETags are not trusted", self.where, uri)
-            self._trusts_etags = False
+        if known is not None and known.body != body and self._trusts_etags is not False:
+            self._trusts_etags = known.etag != etag
+            if not self._trusts_etags:
+                logger.info("%s: %s changed and its ETag did not: ETags are not trusted", self.where, uri)
         # What cannot be sent back as it came is no use.
         if etag.isascii() and etag.isprintable() and etag:
             self._cache[uri] = _Cached(etag, body)
@@ -247,7 +262,7 @@ class Session:
             self._renewed_at = now
             self._headers = {}
             await self._log_out(used)
-        await self._authenticate()
+        await self.log_in()
         return True
 
     async def _log_out(self, headers: Mapping[str, str]) -> None:
@@ -258,26 +273,42 @@ class Session:
             except CollectError as error:
                 logger.debug("log-out: %s", error)
 
-    async def _authenticate(self) -> None:
+    async def log_in(self) -> None:
+        """Log in unless that was done, or there is no user name.
+
+        Raises:
+            CollectError: the device does not let us in, or does not answer.
+        """
         if not self._username or self._headers:
             return
         async with self._login:
-            now = asyncio.get_running_loop().time()
-            if self._refusal is not None and now - self._refusal[0] < _REFUSAL_SECONDS:
-                raise self._refusal[1]
+            self._check_refusal()
             if not self._headers:
                 try:
-                    await self._log_in()
+                    await self._post_session()
                 except AuthenticationError as e:
-                    self._refusal = now, e
-                    raise
+                    raise self._refuse(e) from e.__cause__
 
-    async def _log_in(self) -> None:
+    def _check_refusal(self) -> None:
+        """Raise what came of the password lately."""
+        if self._refusal is not None and asyncio.get_running_loop().time() < self._refusal[0]:
+            raise self._refusal[1]
+
+    def _refuse(self, error: AuthenticationError) -> AuthenticationError:
+        """Return the error of a wrong password, which stands for all who want to try it for a while."""
+        error.rest_seconds = min(_REFUSAL_SECONDS * 4.0**self._refusals, _LONGEST_REFUSAL_SECONDS)
+        self._refusals = min(self._refusals + 1, 10)
+        # The time counts from the answer on: many a controller takes seconds to refuse.
+        self._refusal = asyncio.get_running_loop().time() + error.rest_seconds, error
+        return error
+
+    async def _post_session(self) -> None:
         password = self._password.reveal() if self._password else ""
         what = f"{self.where}: log-in as {self._username!r}"
         answer = await self._request("POST", SESSIONS, body={"UserName": self._username, "Password": password})
         if answer.status in (200, 201) and "X-Auth-Token" in answer.headers:
             self._headers = {"X-Auth-Token": answer.headers["X-Auth-Token"]}
+            self._refusals = 0
             # Some devices give a whole URL; the token goes nowhere else but back to the same device.
             uri = urlsplit(answer.headers.get("Location", "")).path
             self._session_uri = uri if _SESSION_PATH.fullmatch(uri) else None
@@ -311,6 +342,7 @@ class Session:
         """Raise CollectError where the device is not to be asked."""
         if not _OWN_PATH.fullmatch(uri):
             raise ProtocolError(f"{what}: not a path on this device")
+        self._check_refusal()
         left = self._busy_until - asyncio.get_running_loop().time()
         if left > 0:
             error = CollectError(f"{what}: busy, asked to wait {left:.0f} s more")

@@ -10,7 +10,13 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from collectors.collector import AuthenticationError, CollectError, DeviceTimeoutError, ProtocolError
+from collectors.collector import (
+    AuthenticationError,
+    CollectError,
+    DeviceRefusedError,
+    DeviceTimeoutError,
+    ProtocolError,
+)
 from collectors.redfish_client import ROOT, NoResourceError, Session
 from collectors.redfish_each import Options, Table, fits
 from collectors.redfish_paths import Resource, fill
@@ -22,6 +28,8 @@ _MOST_MEMBERS = 2000
 #: resources that a pattern may stand for
 _MOST_ROWS = 20_000
 _EXPAND = "?$expand=.($levels=1)"
+#: share of a look's time that the first collection which hangs may take; each further one takes half of the one before
+_HANG_BUDGET = 0.25
 #: share of the time left that collections read at once may take, so that their members can be read yet
 _EXPAND_BUDGET = 0.5
 
@@ -70,14 +78,19 @@ class Finder:
 
     session: Session
     options: Options
+    #: time of the whole look. Units: s
+    time_s: float = float("inf")
     #: collection -> its members
     collections: dict[str, Sequence[str]] = field(default_factory=dict)
     #: groups whose rows are not known, and why: a collection that does not come as it should
     failed: list[tuple[Table, CollectError]] = field(default_factory=list)
     _looked_at: dict[str, Resource] = field(default_factory=dict)
+    #: what did not come in this look: several groups ask for the same
+    _lost: dict[str, CollectError] = field(default_factory=dict)
+    _hangs: int = 0
 
     async def rows(self, tables: Sequence[Table]) -> Sequence[Row]:
-        """Return the rows of all groups, each with its variables; one broken collection costs the others nothing.
+        """Return the rows of all groups, each with its variables; one that is broken or hangs leaves the others whole.
 
         Raises:
             CollectError: the service does not answer, or no group's rows can be known.
@@ -86,7 +99,7 @@ class Finder:
         for number, table in enumerate(tables):
             try:
                 rows += await self._rows(table)
-            except (ProtocolError, AuthenticationError) as e:
+            except (ProtocolError, AuthenticationError, DeviceTimeoutError, DeviceRefusedError) as e:
                 # A log-in that is refused is not tried for each group.
                 if isinstance(e, AuthenticationError) and number == len(self.failed):
                     raise
@@ -135,14 +148,29 @@ class Finder:
         """Return a resource that is not polled, empty where there is none."""
         if uri not in self._looked_at:
             try:
-                self._looked_at[uri] = await self.session.get(uri)
+                self._looked_at[uri] = await self._get(uri)
             except NoResourceError:
                 self._looked_at[uri] = {}
         return self._looked_at[uri]
 
+    async def _get(self, uri: str) -> Resource:
+        """Return a resource, asked for once in a look; all that hang take half of the look's time together."""
+        if uri in self._lost:
+            raise self._lost[uri]
+        try:
+            async with asyncio.timeout(self.time_s * _HANG_BUDGET / 2**self._hangs):
+                return await self.session.get(uri)
+        except TimeoutError as e:
+            self._hangs += 1
+            self._lost[uri] = DeviceTimeoutError(f"{self.session.where}: GET {uri}: timeout")
+            raise self._lost[uri] from e
+        except (ProtocolError, DeviceTimeoutError, DeviceRefusedError) as e:
+            self._lost[uri] = e
+            raise
+
     async def _members(self, uri: str) -> Sequence[str]:
         try:
-            collection = await self.session.get(uri)
+            collection = await self._get(uri)
         except NoResourceError:
             return ()
         links = collection.get("Members") or []

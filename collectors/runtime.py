@@ -6,7 +6,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from collectors.collector import Target, Trap
 from collectors.discovery import Lists, TargetList
-from collectors.poller import Poller, place, slot_ns
+from collectors.poller import Poller, Shared, place, slot_ns
 from collectors.precedence import Precedence
 from collectors.profile import Library
 from storage.point import Point
@@ -69,6 +70,7 @@ class Runtime:
         self._put = put
         self._clock_ns = clock_ns
         self._precedence = Precedence()
+        self._shared: Shared = {}
         self._pollers = {target.name: self._poller(target) for target in fleet.targets}
         self._lists = Lists(fleet.lists, fleet.targets)
         #: names of the targets that a list has brought
@@ -142,27 +144,22 @@ class Runtime:
         scheduler.add_job(job, "interval", seconds=interval.total_seconds(), start_date=start, id=name)
 
     def _poller(self, target: Target) -> Poller:
-        return Poller(target, self._fleet.library, precedence=self._precedence, push=self._take_pushed)
+        return Poller(
+            target, self._fleet.library, precedence=self._precedence, push=self._take_pushed, shared=self._shared
+        )
 
     def _add_poller(self, scheduler: AsyncIOScheduler, poller: Poller) -> None:
         self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
 
     async def _look(self, scheduler: AsyncIOScheduler, which: TargetList) -> None:
         """Look at a list of targets; poll those that came, let those go that vanished, replace those that changed."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[task] = ""
-        try:
+        with self._cancellable():
             await self._lists.look(which)
             async with self._changing:
                 wanted = {target.name: target for target in self._lists.targets()}
                 gone = [name for name in self._found if wanted.get(name) != self._pollers[name].target]
                 await self._drop(scheduler, gone)
                 await self._take(scheduler, [target for name, target in wanted.items() if name not in self._found])
-        except asyncio.CancelledError:
-            return
-        finally:
-            self._running.pop(task, None)
 
     async def _drop(self, scheduler: AsyncIOScheduler, names: Sequence[str]) -> None:
         """Forget targets: none of their polls gives a point any more."""
@@ -192,24 +189,42 @@ class Runtime:
 
         A target that was to be recognised is recognised again when a profile of its protocol changed.
         """
+        with self._cancellable():
+            if changed := await asyncio.to_thread(self._fleet.library.refresh):
+                await self._change(scheduler, changed)
+
+    async def _change(self, scheduler: AsyncIOScheduler, changed: Collection[str]) -> None:
         library = self._fleet.library
-        changed = await asyncio.to_thread(library.refresh)
-        if not changed:
-            return
         protocols = {library.profile(name).protocol for name in changed}
         async with self._changing:
             targets = [poller.target for poller in self._pollers.values()]
             concerned = [t for t in targets if t.profile in changed or (not t.profile and t.protocol in protocols)]
             old = [self._exchange(scheduler, target) for target in concerned]
         logger.info("%d targets are asked by changed profiles: %s", len(concerned), _first(sorted(changed)))
+        self._tell_cadences(old)
         await asyncio.gather(*(self._retire(poller) for poller in old), return_exceptions=True)
 
     def _exchange(self, scheduler: AsyncIOScheduler, target: Target) -> Poller:
         """Begin a target anew from its next poll on; return what polled it."""
         old, new = self._pollers[target.name], self._poller(target)
+        new.go_on(old)
         self._pollers[target.name] = new
         scheduler.modify_job(target.name, func=partial(self._poll, new))
         return old
+
+    def _tell_cadences(self, old: Sequence[Poller]) -> None:
+        """Say which targets keep the interval that their profile suggested before."""
+        pairs = [
+            (poller, self._pollers[poller.target.name]) for poller in old if poller.target.interval == poller.cadence
+        ]
+        kept = [each.target.name for each, new in pairs if new.cadence not in (None, each.cadence)]
+        if kept:
+            logger.warning(
+                "%d targets keep their interval though poll.fast of their profile changed: %s; restart the collector "
+                "to have it changed too",
+                len(kept),
+                _first(kept),
+            )
 
     async def _retire(self, poller: Poller) -> None:
         """Close what polled a target, once its last poll is over."""
@@ -224,17 +239,25 @@ class Runtime:
         await asyncio.gather(*cancelled, return_exceptions=True)
 
     async def _poll(self, poller: Poller) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[task] = poller.target.name
-        try:
+        with self._cancellable(poller.target.name):
             async with self._gate:
                 if self._pollers.get(poller.target.name) is not poller:
                     return  # it vanished from its list between being due and its turn
                 stamp = slot_ns(poller.target.name, _ns(poller.target.interval), self._clock_ns())
                 self._give(place(await poller.poll(stamp), self._fleet.places))
+
+    @contextmanager
+    def _cancellable(self, name: str = "") -> Iterator[None]:
+        """Have the end of the collector, or of the target `name`, cancel this job; it ends quietly then.
+
+        The scheduler logs a traceback for each job that is cancelled otherwise.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[task] = name
+        try:
+            yield
         except asyncio.CancelledError:
-            # Stopping; a cancelled job must end quietly, else the scheduler logs a traceback for each.
             return
         finally:
             self._running.pop(task, None)

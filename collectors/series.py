@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: the variables of one row: name and text
 Variables = tuple[tuple[str, str], ...]
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 #: rows remembered per template; a device has fewer, and what does not stop growing must not eat the memory
-_REMEMBERED = 20_000
+_REMEMBERED = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Series:
     without: frozenset[str]
     #: measurement and tags as one text, whose hash Python keeps
     key: str
+    #: which loop it belongs to, by what a rule asks for (`collectors/derived.py`): worked out once per row
+    loops: dict[object, frozenset[tuple[str, str]] | None] = field(default_factory=dict, compare=False, repr=False)
 
 
 def make_series(measurement: str, tags: Mapping[str, str]) -> Series:

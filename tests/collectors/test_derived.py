@@ -212,8 +212,12 @@ def test_a_quotient_is_one_row_over_another() -> None:
         SUPPLIES[:1],
         [SUPPLIES[2], row("power", {"circuit": "psu1", "side": "input"}, active_watts=0.0)],
         [*SUPPLIES, row("power", {"circuit": "psu1", "side": "output", "feed": "B"}, active_watts=1.0)],
+        [
+            row("power", {"circuit": "psu1", "side": "output"}, active_watts=8.0),
+            row("power", {"circuit": "psu1", "side": "input"}, active_watts=49.9),
+        ],
     ],
-    ids=["no divisor", "no dividend", "divisor of 0", "two dividends"],
+    ids=["no divisor", "no dividend", "divisor of 0", "two dividends", "a supply that idles"],
 )
 def test_no_quotient_unless_it_is_one_over_one(rows: list[Row]) -> None:
     assert seen(derive(EFFICIENCY, rows, [])) == []

@@ -74,6 +74,44 @@ def test_a_clock_that_is_set_back_adds_nothing() -> None:
     poll(energy, 1_000.0, 1_000.0)
     assert told(poll(energy, 900.0, 1_000.0)) == (0.0, 0.0)
     assert told(poll(energy, 910.0, 1_000.0)) == (10_000.0, 0.0)
+    # By less than three intervals: nothing counts until it is as late again as it was.
+    assert told(poll(energy, 890.0, 1_000.0)) == (10_000.0, 0.0)
+    assert told(poll(energy, 900.0, 1_000.0)) == (10_000.0, 0.0)
+    assert told(poll(energy, 920.0, 1_000.0)) == (20_000.0, 0.0)
+
+
+def test_what_a_device_tells_between_polls_is_integrated_and_teaches_no_cadence() -> None:
+    energy = Energy(10.0, slowest_s=60.0)
+    for at_s, joules in ((0.0, 0.0), (60.0, 0.0), (120.0, 6_000.0)):
+        assert poll(energy, at_s, 100.0)["integrated_joules_total"] == joules
+    # 100 to 300 W within 4 s: 800 J; 300 W for 56 s: 16.8 kJ
+    [told_between] = energy.integrate([row(124.0, 300.0)], is_poll=False)
+    assert told(told_between.fields) == (6_800.0, 60.0)
+    assert told(poll(energy, 180.0, 300.0)) == (23_600.0, 60.0)
+    assert told(poll(energy, 300.0, 300.0)) == (59_600.0, 60.0)
+
+
+def test_a_poll_that_is_older_than_what_was_told_counts_no_time_twice() -> None:
+    energy = Energy(10.0)
+    poll(energy, 0.0, 100.0)
+    energy.integrate([row(10.3, 100.0)], is_poll=False)
+    # The poll of 10 s was under way while the device told of itself at 10.3 s.
+    assert told(poll(energy, 10.0, 100.0)) == (1_030.0, 0.0)
+    assert told(poll(energy, 20.0, 100.0)) == (2_000.0, 0.0)
+
+
+def test_energy_goes_on_where_the_one_before_it_stood_and_compares_counters_anew() -> None:
+    before = Energy(10.0)
+    for number in range(400):
+        fields = poll(before, 10.0 * number, 1_000.0, counter=10_000.0 * number)
+    assert told(fields) == (3_990_000.0, 0.0)
+    assert fields["counter_deviation_ratio"] == pytest.approx(0.0)
+    energy = Energy(20.0)
+    energy.go_on(before)
+    # A profile that takes kWh where Wh were meant must not be held against the counter of before.
+    fields = poll(energy, 4_010.0, 1_000.0, counter=4e9)
+    assert told(fields) == (4_010_000.0, 0.0)
+    assert "counter_deviation_ratio" not in fields
 
 
 def test_rows_are_integrated_each_by_itself_and_others_left_alone() -> None:

@@ -64,6 +64,8 @@ class Broker:
         #: connections that there were, and that are open
         self.met, self.open = 0, 0
         self.is_empty = asyncio.Event()
+        #: names that clients gave themselves
+        self.names: list[str] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.met, self.open = self.met + 1, self.open + 1
@@ -82,6 +84,8 @@ class Broker:
         if self.is_mute:
             return
         if kind == CONNECT:
+            # Name and level of the protocol, flags, keep-alive: ten bytes; then the client's own name.
+            self.names.append(body[12 : 12 + int.from_bytes(body[10:12])].decode())
             writer.write(b"\x20\x02\x00\x00")
         if kind == SUBSCRIBE:
             writer.write(b"\x90" + length(2 + len(self.codes)) + body[:2] + bytes(self.codes))
@@ -248,3 +252,16 @@ def test_metadata_takes_no_more_memory_than_allowed(monkeypatch: pytest.MonkeyPa
     hear(1, b"")
     hear(3, body)
     assert (sorted(board.metadata), board.size) == (["Rack/RackPower/2", "Rack/RackPower/3"], 810)
+
+
+async def test_two_collectors_of_one_broker_have_names_of_their_own_that_any_broker_takes() -> None:
+    broker = Broker([metadata("PowerMeter/ActivePower/1"), value("PowerMeter/ActivePower/1", 5.0)])
+    async with listening(broker) as one:
+        other = mqtt.open_collector(broker.target(), PROFILE)
+        await asyncio.gather(one.poll(1), other.poll(1))
+        await other.aclose()
+    assert len(set(broker.names)) == 2
+    for name in broker.names:
+        assert name.isalnum()
+        assert name.startswith("tokenwatt")
+        assert len(name) <= 23

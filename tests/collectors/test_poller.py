@@ -89,3 +89,16 @@ async def test_energy_goes_with_each_power(poller: Callable[[str], Poller]) -> N
     assert grown == pytest.approx(1_000_000.0)
     assert third.fields["integrated_joules_total"] == second.fields["integrated_joules_total"]
     assert third.fields["integrated_gap_seconds_total"] == 80.0
+
+
+async def test_power_that_is_fed_back_is_refused_and_said_with_the_device(poller: Callable[[str], Poller]) -> None:
+    told = messages(ActivePower=(-4.2, "kW"), Voltage=(400.0, "V"))
+    async with played(told) as url:
+        polled = poller(url)
+        at = await heard(polled, {"voltage_volts"})
+        points = await polled.poll(at * SECOND)
+    (row,) = of(points, "power")
+    assert "active_watts" not in row.fields
+    (health,) = of(points, "device")
+    assert "-4200 is below 0 watts; fed back, or current transformers turned round" in str(health.fields["error"])
+    assert health.fields["state"] == 0

@@ -173,6 +173,10 @@ def says(source: str, fields: Mapping[str, object]) -> Callable[[Point], bool]:
     return lambda p: p.measurement == "coolant" and p.fields == fields and p.tags["device"] == source
 
 
+def says_of(measurement: str, source: str) -> Callable[[Point], bool]:
+    return lambda p: p.measurement == measurement and p.tags["device"] == source
+
+
 async def test_running_targets_are_asked_by_the_changed_profile(tmp_path: Path) -> None:
     write(tmp_path, text())
     tenth = timedelta(seconds=0.1)
@@ -194,6 +198,45 @@ async def test_running_targets_are_asked_by_the_changed_profile(tmp_path: Path) 
                 (says("found", queue), lambda: None),
             ],
         )
+
+
+async def test_energy_goes_on_when_a_profile_is_read_again_and_a_changed_cadence_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    power = text().replace("coolant.valve_ratio, at: acme_busy", "power.active_watts, at: acme_queue")
+    write(tmp_path, power + "poll: {fast: 100ms}\n")
+    tenth = timedelta(seconds=0.1)
+    joules: list[float] = []
+
+    def has_grown(point: Point) -> bool:
+        if point.measurement == "power" and point.tags["device"] == "acme-1":
+            joules.append(float(point.fields["integrated_joules_total"]))
+        return bool(joules) and joules[-1] > 2.0
+
+    def is_read_again(_: Point) -> bool:
+        return "keep their interval though poll.fast" in caplog.text
+
+    async with exporter() as url:
+        own = [
+            Target("acme-1", "exposition", url, "acme", interval=tenth),
+            Target("acme-2", "exposition", url, "acme", interval=2 * tenth),
+        ]
+        fleet = Fleet(own, Library([tmp_path]), profiles_every=tenth / 2)
+        with caplog.at_level(logging.WARNING):
+            await run(
+                fleet,
+                [
+                    (has_grown, lambda: write(tmp_path, power + "poll: {fast: 50ms}\n")),
+                    (is_read_again, lambda: None),
+                    (says_of("power", "acme-1"), lambda: None),
+                    (has_grown, lambda: None),
+                ],
+            )
+    assert joules == sorted(joules)
+    [told] = [record.getMessage() for record in caplog.records if "poll.fast" in record.getMessage()]
+    # The other one has an interval of its own.
+    assert told.startswith("1 targets keep")
+    assert ": acme-1;" in told
 
 
 def hidden_link(folder: Path) -> None:

@@ -85,8 +85,14 @@ async def test_one_get_per_resource_and_collections_only_at_the_slow_rate(servic
 
 
 async def test_an_unchanged_resource_is_confirmed_by_its_etag(service: Service, profile: Profile) -> None:
-    service.etag = '"v1"'
+    service.etag = '"v0"'
+    pump = f"{CDU}/Pumps/1"
+    service.overlay[pump] = {"PumpSpeedPercent": {"Reading": 1}}
     collector = open_(service, profile)
+    await collector.poll(0)
+    # ETags that change with their resources are worth something.
+    service.etag = '"v1"'
+    del service.overlay[pump]
     first = await collector.poll(1)
     service.requests.clear()
     second = await collector.poll(2)

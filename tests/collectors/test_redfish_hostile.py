@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
-from redfish_service import CDU, Service, served
+from redfish_service import CDU, SESSIONS, Service, served
 
 from collectors import redfish
 from collectors.collector import (
@@ -302,3 +302,84 @@ async def test_a_wrong_password_is_tried_once_for_all_groups(service: Service, p
         await collector.poll(1)
     await collector.aclose()
     assert service.logins == 1
+
+
+@asynccontextmanager
+async def hanging(*paths: str) -> AsyncIterator[list[str]]:
+    """Have the service not answer for some paths; those asked for are yielded."""
+    real, asked = Service._answer, list[str]()
+
+    async def answer(self: Service, request: web.Request) -> web.Response:
+        if request.path in paths:
+            asked.append(request.path)
+            await asyncio.Event().wait()
+        return await real(self, request)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Service, "_answer", answer)
+        yield asked
+
+
+async def test_collections_that_hang_are_named_and_cost_their_own_rows_alone(
+    service: Service, profile: Profile
+) -> None:
+    async with opened(service, profile) as collector:
+        whole = await collector.poll(1)
+    filters = f"{CDU}/Filters"
+    async with hanging(PUMPS, filters), opened(service, profile) as collector:
+        result = await collector.poll(2)
+    told = {dict(cast(Any, each[1:])).get("pump") for each in series(whole) - series(result)}
+    assert {"1", "2"} <= told
+    assert {each[0] for each in series(result)} >= {"coolant", "leak"}
+    assert any(f"GET {PUMPS}: timeout" in line for line in result.missing)
+
+
+async def test_a_collection_that_hangs_is_asked_once_however_many_groups_want_it(
+    service: Service, profile: Profile
+) -> None:
+    cdus = "/redfish/v1/ThermalEquipment/CDUs"
+    assert sum(cdus in str(group.each["uri"]) for group in profile.groups) > 3
+    async with hanging(cdus) as asked, opened(service, profile) as collector:
+        with pytest.raises(DeviceTimeoutError, match=f"GET {cdus}: timeout"):
+            await collector.poll(1)
+    assert asked == [cdus]
+
+
+async def test_members_that_were_known_are_read_while_their_collection_hangs(
+    service: Service, profile: Profile
+) -> None:
+    often = profile.model_copy(update={"poll": profile.poll.model_copy(update={"slow": "0s"})})
+    async with opened(service, often) as collector:
+        whole = await collector.poll(1)
+        async with hanging(PUMPS):
+            again = await collector.poll(2)
+    assert series(again) == series(whole)
+
+
+@pytest.mark.parametrize("has_sessions", [True, False])
+async def test_a_password_that_was_changed_is_not_tried_until_the_account_is_locked(
+    profile: Profile, has_sessions: bool
+) -> None:
+    """A controller takes its time to refuse; some lock an account at the fifth wrong password."""
+    tried: list[str] = []
+
+    async def refuse(self: Service, request: web.Request) -> web.Response:
+        if request.path == SESSIONS and not has_sessions:
+            return web.Response(status=404)
+        if request.path == SESSIONS or "Authorization" in request.headers:
+            tried.append(request.path)
+            await asyncio.sleep(0.02)
+        return web.Response(status=401)
+
+    async with served() as service:
+        service.has_sessions = has_sessions
+        async with opened(service, profile, login=True) as collector:
+            await collector.poll(1)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Service, "_answer", refuse)
+                for number in range(2, 6):
+                    with pytest.raises(AuthenticationError, match="401; check user and password") as caught:
+                        await collector.poll(number)
+            assert caught.value.rest_seconds == 30.0
+    # Two connections may each have a request with the old password under way.
+    assert 1 <= len(tried) <= (1 if has_sessions else 3)

@@ -1,5 +1,6 @@
 """How a Redfish service is asked: connections, sessions, ETags, $expand, and what it is spared."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import formatdate
 
@@ -153,20 +154,39 @@ def test_an_answer_agrees_when_it_has_every_property(other: object, same: bool) 
     assert agrees({"A": 1, "B": [{"C": "x"}], "N": None, "@odata.etag": "1"}, other) is same
 
 
-async def test_an_etag_that_stays_while_the_resource_changes_is_not_trusted(service: Service) -> None:
-    service.etag = '"constant"'
-    pump = f"{CDU}/Pumps/1"
+PUMP = f"{CDU}/Pumps/1"
+
+
+def spin(service: Service, percent: int, etag: str) -> Mapping[str, object]:
+    """Let a pump run at this speed under this ETag; return what is served."""
+    service.etag = etag
+    service.overlay[PUMP] = body = {"PumpSpeedPercent": {"Reading": percent}}
+    return body
+
+
+async def test_etags_that_never_change_hide_nothing(service: Service) -> None:
     session = Session(service.target())
-    await session.get(pump)
-    await session.get(pump)
-    service.overlay[pump] = {"PumpSpeedPercent": {"Reading": 77}}
-    assert "Name" in await session.get(pump)
-    # The slow tier reads everything anew: only then the lie comes out.
-    assert await session.get(pump, whole=True) == service.overlay[pump]
-    service.overlay[pump] = {"PumpSpeedPercent": {"Reading": 78}}
-    assert await session.get(pump) == service.overlay[pump]
+    for percent in (70, 71, 71, 72):
+        body = spin(service, percent, '"constant"')
+        assert await session.get(PUMP) == body
     await session.close()
-    assert [status for _, _, status in service.requests] == [200, 304, 304, 200, 200]
+    assert {status for _, _, status in service.requests} == {200}
+
+
+async def test_an_etag_that_stops_to_change_with_its_resource_is_not_trusted_any_more(service: Service) -> None:
+    session = Session(service.target())
+    for percent, etag in ((70, '"a"'), (71, '"b"')):
+        body = spin(service, percent, etag)
+        assert await session.get(PUMP) == body
+    assert await session.get(PUMP) == body
+    stale, body = body, spin(service, 72, '"b"')
+    assert await session.get(PUMP) == stale
+    # The slow tier reads everything anew: only then the lie comes out.
+    assert await session.get(PUMP, whole=True) == body
+    body = spin(service, 73, '"b"')
+    assert await session.get(PUMP) == body
+    await session.close()
+    assert [status for _, _, status in service.requests] == [200, 200, 304, 304, 200, 200]
 
 
 @pytest.mark.parametrize(
