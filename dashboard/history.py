@@ -1,6 +1,6 @@
 """One hour of the site at 20 s steps, from the store; after the first time only what is new is asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +28,8 @@ HOLD_STEPS = 4
 #: samples may come so late (a spool that was emptied); steps this fresh are asked for again (E18). Units: s
 LATE = 600.0
 UNDER_WAY = 10.0
+#: state of a shelf that is switched off
+_OFF = 3.0
 SERIES = (
     "tokens_per_joule_it",
     "it_watts",
@@ -50,9 +52,18 @@ class History:
 
 
 def update(
-    store: Store, site: Site, old: History | None, now: float, idle: Sequence[tuple[float, float]], *, real: bool
+    store: Store,
+    site: Site,
+    old: History | None,
+    now: float,
+    idle: Sequence[tuple[float, float]],
+    *,
+    real: bool,
+    in_part: Collection[str] = (),
 ) -> History:
     """Return the hour that ends now. `idle`: (epoch s, idle GPUs) as the snapshots told; `real`: drop simulated data.
+
+    `in_part`: shelves whose power spoke of a part of their supplies within the hour: their supplies are read too.
 
     Raises:
         StoreError: the store does not answer.
@@ -67,7 +78,7 @@ def update(
             values[: STEPS - gone] = old.series[name][gone:]
         fresh = max(start, float(end - gone * STEP - np.ceil(LATE / STEP) * STEP))
     lead = fresh - MEAN_STEPS * STEP  # the means of the first fresh step reach back
-    computed = _compute(store, site, lead, float(end), real=real)
+    computed = _compute(_Grid(store, lead, float(end), real), site, in_part)
     first = round((fresh - start) / STEP)
     for name, values in computed.items():
         series[name][first:] = values[MEAN_STEPS:]
@@ -95,11 +106,10 @@ def _by_step(samples: Sequence[tuple[float, float]], start: float, steps: int) -
     return values
 
 
-def _compute(store: Store, site: Site, start: float, end: float, *, real: bool) -> dict[str, Floats]:
-    """Return the series that the store knows, one value per step of [start, end)."""
-    grid = _Grid(store, start, end, real)
+def _compute(grid: "_Grid", site: Site, in_part: Collection[str]) -> dict[str, Floats]:
+    """Return the series that the store knows, one value per step of the grid."""
     tokens = _mean(_tokens(grid, site))
-    it, facility = _power(grid, site)
+    it, facility = _power(grid, site, in_part)
     it, facility = _mean(it), _mean(facility)
     supply, back = _coolant(grid)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -170,23 +180,58 @@ def _tokens(grid: _Grid, site: Site) -> Floats:
     return np.where(told, np.nansum(rates, axis=0), np.nan)
 
 
-def _power(grid: _Grid, site: Site) -> tuple[Floats, Floats]:
+def _power(grid: _Grid, site: Site, in_part: Collection[str]) -> tuple[Floats, Floats]:
     """Return IT and facility power; NaN where not nearly every source reports. Units: W."""
-    frame = grid.ask("power", ["active_watts"], aggregate="mean", where={"circuit": "total", "side": "input"})
+    frame = grid.ask("power", ["active_watts", "state"], aggregate="mean", where={"circuit": "total", "side": "input"})
     numbers, tags = _series(frame, "device", "kind", "rack", "host", "scope", "feed", "phase")
-    watts = _hold(grid.matrix(frame, numbers, "active_watts", len(tags)))
+    told, state = (grid.matrix(frame, numbers, name, len(tags)) for name in ("active_watts", "state"))
+    watts, heard = _hold(told), _heard(grid, site, in_part, tags, told, state)
     places = power_places(site, {name: tags[name].to_numpy(dtype=object) for name in tags.columns}, ())
     rack, source, meter = places.rack, places.source, places.meter
     it = np.full(grid.steps, np.nan)
     of_rack = (rack >= 0) & (source >= 0)
     for step in range(grid.steps if of_rack.any() else 0):
         known = of_rack & np.isfinite(watts[:, step])
-        seconds = np.ones(int(known.sum()))
-        racks = one_source(rack[known], source[known], watts[known, step], seconds, places.expected, 1.0)
+        racks = one_source(rack[known], source[known], watts[known, step], heard[known, step], places.expected, 1.0)
         if racks.coverage.sum() >= OK_COVERAGE * len(site.racks):
             it[step] = racks.joules.sum()
     it = np.where(np.isnan(it), _metered(watts, meter == "it", site, "it"), it)
     return it, _metered(watts, meter == "facility", site, "facility")
+
+
+def _heard(
+    grid: _Grid, site: Site, in_part: Collection[str], tags: pd.DataFrame, totals: Floats, states: Floats
+) -> Floats:
+    """Return the share of its supplies that each device's power speaks of, as the live view counts them; 1 of others.
+
+    What a shelf and its supplies tell in one step belongs together; a step in which none tells is like the last.
+    """
+    heard = np.ones(totals.shape)
+    rows = np.flatnonzero(tags["device"].isin(in_part))
+    if not len(rows):
+        return heard
+    where = {"device": tuple(sorted(in_part)), "kind": "power_shelf", "side": "input"}
+    frame = grid.ask("power", ["active_watts"], aggregate="mean", where=where)
+    frame = frame[frame["circuit"] != "total"]
+    numbers, parts = _series(frame, "device", "circuit")
+    watts = grid.matrix(frame, numbers, "active_watts", len(parts))
+    for row in rows:
+        device = tags["device"].iloc[row]
+        own = watts[(parts["device"] == device).to_numpy()]
+        known = site.shelves.get(device)
+        expected = max((known.supplies if known else None) or 0, len(own))
+        heard[row] = _hold(_share_told(own, expected, totals[row], states[row])[None])[0]
+    return np.where(np.isnan(heard), 1.0, heard)
+
+
+def _share_told(parts: Floats, expected: int, total: Floats, state: Floats) -> Floats:
+    """Return the share of a shelf's supplies that its total speaks of, per step; NaN where none of them tells."""
+    count = np.isfinite(parts).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A total over the sum by more than half of what the others would add is measured by the shelf itself.
+        whole = total > np.nansum(parts, axis=0) * (1.0 + 0.5 * (expected - count) / count)
+    share = np.where((count >= expected) | whole | (state == _OFF), 1.0, count / max(expected, 1))
+    return np.where((count > 0) & np.isfinite(total), share, np.nan)
 
 
 def _metered(watts: Floats, chosen: npt.NDArray[np.bool_], site: Site, scope: str) -> Floats:

@@ -92,6 +92,8 @@ class Live:
         self._plant_ready: Payload | None = None
         self._plant_lock = threading.Lock()
         self._idle: deque[tuple[float, float]] = deque(maxlen=int(3600 / settings.tick.total_seconds()) + 1)
+        #: shelf whose power spoke of a part of its supplies -> when it did so last, epoch s
+        self._in_part: dict[str, float] = {}
         self._error = ""
         self._ticks = self._failures = 0
         self._cost = self._cpu_total = 0.0
@@ -145,7 +147,9 @@ class Live:
             return
         now = self._clock()
         try:
-            self._hour = history.update(self._store, site, self._hour, now, tuple(self._idle), real=self._real)
+            self._hour = history.update(
+                self._store, site, self._hour, now, tuple(self._idle), real=self._real, in_part=self._in_part
+            )
         except StoreError as e:
             logger.debug("history: %s", e)
             return
@@ -294,6 +298,9 @@ class Live:
         view = plant_view.update(
             self._store, site, self.settings, self._plant, now, real=self._real, refused=refused, doubted=doubted
         )
+        parted = {shelf.name: now for shelf in view.shelves if shelf.coverage < 1.0}
+        kept = {name: time for name, time in self._in_part.items() if now - time < history.STEPS * history.STEP}
+        self._in_part = kept | parted  # a new one: the thread of the history reads the old
         with self._plant_lock:
             self._plant, self._plant_ready = view, None
         self._plant_cost = time.monotonic() - began

@@ -88,8 +88,8 @@ def _upkeep(scene: Scene, unit: UnitNow) -> Iterator[Finding]:
         title = f"Filter of {unit.name} at {unit.filter_ratio:.1f} times its clean pressure drop: change it"
         yield _tell(scene, unit, "filter_dp_high", how, title, priority=(4, 3))
     how = level(scene, "reservoir_low", unit.name, unit.level_ratio)
-    if how:
-        title = f"Reservoir of {unit.name} at {unit.level_ratio:.0%}"
+    if how and unit.level_ratio is not None:
+        title = f"Reservoir of {unit.name} at {percent(unit.level_ratio)}"
         yield _tell(scene, unit, "reservoir_low", how, title, priority=(3, 2))
     how, what = quality(scene, unit)
     if how:

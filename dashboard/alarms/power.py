@@ -6,7 +6,7 @@ from itertools import chain
 
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
-from dashboard.alarms.words import impact, percent, rack_place, those
+from dashboard.alarms.words import impact, percent, rack_place, signed, those
 from dashboard.plant.buses import BusNow
 from dashboard.plant.feeds import AcNow, hangs_on
 from dashboard.plant.parts import BatteryNow
@@ -51,9 +51,9 @@ def _feeds(scene: Scene) -> Iterator[Finding]:
         how = level(scene, "feed_failover_overload", name, group.ratio)
         if how and group.ratio is not None:
             rest = " + ".join(feed for feed in group.feeds if feed not in lost)
-            title = f"If one of {name} is lost, the rest carries {group.ratio:.0%} of its rating"
+            title = f"If one of {name} is lost, the rest carries {percent(group.ratio)} of its rating"
             if gone:
-                title = f"{rest} carries {group.ratio:.0%} of its rating, without {', '.join(gone)}"
+                title = f"{rest} carries {percent(group.ratio)} of its rating, without {', '.join(gone)}"
             priority, hit = (2 if how == CRITICAL else 3), impact(scene, *group.racks)
             yield Finding("feed_failover_overload", name, priority, title, "Site", hit, group.racks, how)
 
@@ -141,7 +141,8 @@ def _shelf(scene: Scene, shelf: ShelfNow) -> Iterator[Finding]:
         return
     how = level(scene, "rectifier_efficiency_low", shelf.name, rated - shelf.efficiency_ratio)
     if how:
-        title = f"Supplies of {shelf.name} at {shelf.efficiency_ratio:.1%} efficiency, rated {rated:.1%}"
+        now, best = 100 * shelf.efficiency_ratio, 100 * rated
+        title = f"Supplies of {shelf.name} at {now:.1f} % efficiency, rated {best:.1f} %"
         yield _of_rack(scene, "rectifier_efficiency_low", shelf.name, how, 4, title, shelf.rack)
 
 
@@ -161,12 +162,9 @@ def _bus(scene: Scene, shelf: ShelfNow, bus: BusNow) -> Iterator[Finding]:
         yield tell("bus_voltage", how, title)
     how = level(scene, "bus_pole_imbalance", name, bus.imbalance_ratio)
     if how and bus.imbalance_ratio is not None:
-        poles = (
-            f"{bus.positive_volts:.0f} / {bus.negative_volts:.0f} V"
-            if bus.positive_volts and bus.negative_volts
-            else ""
-        )
-        title = f"Poles of {name} differ by {percent(bus.imbalance_ratio)} {poles}".rstrip()
+        title = f"Poles of {name} differ by {percent(bus.imbalance_ratio)}"
+        if bus.positive_volts and bus.negative_volts:
+            title += f": {signed(bus.positive_volts)} V and {signed(bus.negative_volts)} V"
         yield tell("bus_pole_imbalance", how, title, urgent=2)
     how = CRITICAL if bus.ground_fault else level(scene, "insulation_low", name, bus.ohms_per_volt)
     if how:
@@ -189,13 +187,12 @@ def _battery(scene: Scene, battery: BatteryNow) -> Iterator[Finding]:
         yield tell("bbu_runtime_low", how, 1, f"Battery {name} lasts {battery.runtime_seconds:.0f} s more")
     # While it carries the load, that is what is the matter.
     how = level(scene, "bbu_soc_low", name, None if discharging else battery.charge_ratio)
-    if how:
-        yield tell(
-            "bbu_soc_low", how, 2 if how == CRITICAL else 3, f"Battery {name} charged to {battery.charge_ratio:.0%}"
-        )
+    if how and battery.charge_ratio is not None:
+        title = f"Battery {name} charged to {percent(battery.charge_ratio)}"
+        yield tell("bbu_soc_low", how, 2 if how == CRITICAL else 3, title)
     how = level(scene, "bbu_soh_low", name, battery.health_ratio)
-    if how:
-        title = f"Battery {name} holds {battery.health_ratio:.0%} of what it did: replace it"
+    if how and battery.health_ratio is not None:
+        title = f"Battery {name} holds {percent(battery.health_ratio)} of what it did: replace it"
         yield tell("bbu_soh_low", how, 2 if how == CRITICAL else 3, title)
 
 
@@ -217,7 +214,7 @@ def _phases(scene: Scene, device: AcNow, upstream: Set[str]) -> Iterator[Finding
             default=None,
         )
         where = f"phase {worst.name} of {name}" if worst else name
-        title = f"{where[0].upper()}{where[1:]} at {device.load_ratio:.0%} of its rated current"
+        title = f"{where[0].upper()}{where[1:]} at {percent(device.load_ratio)} of its rated current"
         yield tell("ac_phase_overload", how, 2 if how == CRITICAL else 3, title)
     how = FINE if device.lost else level(scene, "ac_imbalance", name, _uneven(scene, device))
     if how and device.imbalance_ratio is not None:

@@ -11,7 +11,7 @@ from dashboard.alarms import cooling, fabric, power, trust
 from dashboard.alarms.duty import duties
 from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
-from dashboard.alarms.words import cooled, impact, rack_place, say_gpus
+from dashboard.alarms.words import beside, cooled, impact, percent, rack_place, say_gpus
 from dashboard.facility import CLOCK_REFUSED_SECONDS, MAINTENANCE, SENSOR_FAULT, UNKNOWN_SERVER, CduNow
 
 #: idle states that need a person, and how urgently
@@ -305,10 +305,12 @@ def _bits(scene: Scene, found: Sequence[Finding]) -> Iterator[Finding]:
 def _targets(scene: Scene) -> Iterator[Finding]:
     pue, aim = scene.numbers["pue"].value, scene.settings.targets.pue
     if pue is not None and aim is not None and pue > aim:
-        yield Finding("pue_high", "site", 3, f"PUE {pue:.2f} above its target of {aim:.2f}", "Site", "energy cost")
+        now, target = beside(pue, aim)
+        yield Finding("pue_high", "site", 3, f"PUE {now} above its target of {target}", "Site", "energy cost")
     yielded, goal = scene.numbers["tokens_per_joule_it"].value, scene.settings.targets.tokens_per_joule_it
     if yielded is not None and goal is not None and yielded < goal:
-        title = f"Tokens per watt {yielded:.2f} below the target of {goal:.2f}"
+        now, target = beside(yielded, goal)
+        title = f"Tokens per watt {now} below the target of {target}"
         yield Finding("efficiency_low", "site", 3, title, "Site", "energy cost")
 
 
@@ -317,10 +319,11 @@ def _unmapped(scene: Scene) -> Iterator[Finding]:
     most = scene.settings.alarms.unmapped_ratio
     tokens, energy = scene.trust.unmapped_tokens_ratio, scene.trust.unmapped_energy_ratio
     if tokens is not None and tokens > most:
-        title = f"{tokens:.0%} of the tokens come from engines on no known host: add them to the inventory"
+        title = f"{percent(tokens)} of the tokens come from engines on no known host: add them to the inventory"
         yield Finding("unmapped_tokens", "site", 3, title, "Site", "tokens per watt by rack")
     if energy is not None and energy > most:
-        title = f"{energy:.0%} of the GPU energy goes to work of no known engine: add targets or the engines' hosts"
+        share = percent(energy)
+        title = f"{share} of the GPU energy goes to work of no known engine: add targets or the engines' hosts"
         yield Finding("unmapped_energy", "site", 3, title, "Site", "tokens per watt")
 
 

@@ -14,6 +14,7 @@ _LONGEST = 160
 def _silent(scene: Scene) -> Iterator[Finding]:
     """Parts that tell nothing. On a lost feed it is the feed's; which feed an unheard supply hangs on nobody knows."""
     spoken, shelves = folded(scene), {shelf.name for shelf in scene.plant.shelves}
+    units = {unit.name for unit in scene.plant.units}
     dark = {part for feed in scene.plant.feeds if feed.lost for part in feed.parts}
     for silent in scene.plant.silent:
         parts = [part for part in silent.parts if (silent.device, part) not in spoken]
@@ -24,7 +25,8 @@ def _silent(scene: Scene) -> Iterator[Finding]:
         title = f"No answer from {what} of {silent.device}"
         if unheard:
             title = f"{silent.expected - unheard - len(parts)} of {silent.expected} supplies of {silent.device} answer"
-        place, racks = rack_place(scene, silent.rack), those(silent.rack) or cooled(scene, silent.device)
+        racks = those(silent.rack) or cooled(scene, silent.device)
+        place = "Cooling" if silent.device in units else rack_place(scene, silent.rack)
         hit = "power partly unknown" if silent.device in shelves else "readings missing"
         yield Finding("part_silent", silent.device, 3, title, place, hit, racks)
 
@@ -32,6 +34,7 @@ def _silent(scene: Scene) -> Iterator[Finding]:
 def find(scene: Scene) -> Iterator[Finding]:
     """Yield what is the matter with the readings of power and coolant."""
     yield from _silent(scene)
+    units = {unit.name for unit in scene.plant.units}
     by_device: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for check in scene.plant.checks:
         by_device[check.device, check.rack].append(check)
@@ -40,7 +43,8 @@ def find(scene: Scene) -> Iterator[Finding]:
         more = f" (and {len(checks) - 1} more)" if len(checks) > 1 else ""
         racks = those(rack) or cooled(scene, device)
         title = f"Readings of {device} left out: {first}"[:_LONGEST] + more
-        yield Finding("value_implausible", device, 3, title, rack_place(scene, rack), "readings left out", racks)
+        place = "Cooling" if device in units else rack_place(scene, rack)
+        yield Finding("value_implausible", device, 3, title, place, "readings left out", racks)
     for doubt in scene.doubts:
         title = f"Power of rack {doubt.rack} left out: {doubt.text}"
         place = rack_place(scene, doubt.rack)

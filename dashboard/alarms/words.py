@@ -30,6 +30,17 @@ def those(rack: str) -> tuple[str, ...]:
     return (rack,) if rack else ()
 
 
+def beside(value: float, bound: float) -> tuple[str, str]:
+    """Return both in as many digits as it takes to tell them apart, two after the point at least."""
+    texts = ((f"{value:.{digits}f}", f"{bound:.{digits}f}") for digits in range(2, 7))
+    return next((pair for pair in texts if pair[0] != pair[1]), (f"{value:.6f}", f"{bound:.6f}"))
+
+
+def signed(value: float) -> str:
+    """Return a whole number with its sign, as people write it."""
+    return f"{value:+.0f}".replace("-", "\u2212")
+
+
 def percent(ratio: float) -> str:
     """Return a ratio in percent, with a digit after the point under ten."""
     return f"{100 * ratio:.1f} %" if abs(ratio) < 0.1 else f"{100 * ratio:.0f} %"

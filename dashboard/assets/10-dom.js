@@ -23,7 +23,10 @@
   TokenWatt.isWall = () => root.dataset.mode === "wall" && innerWidth >= 1200;
   TokenWatt.isFar = () => root.dataset.far === "true" && TokenWatt.isWall();
   // Canvas, SVG and Plotly grow with the page: 1 at a root font of 16 px, 2 on a 4K wall.
-  TokenWatt.scale = () => parseFloat(getComputedStyle(root).fontSize) / 16;
+  // Measured once per paint: each question between two changes makes the browser work out all styles anew.
+  let scale = 1;
+  TokenWatt.measure = () => (scale = parseFloat(getComputedStyle(root).fontSize) / 16);
+  TokenWatt.scale = () => scale;
   // On a light card yellow and orange are too pale for a line: the text colour of the priority stands in.
   TokenWatt.alarmLine = (priority) => TokenWatt.colours()[`p${priority}${TokenWatt.isLight() ? "t" : ""}`];
 
@@ -49,6 +52,10 @@
     );
   };
 
+  // What is so already is left alone: every change is work for the browser and for what watches the page.
+  TokenWatt.setText = (node, text) => node && node.textContent !== text && (node.textContent = text);
+  TokenWatt.setHidden = (node, hidden) => node.hidden !== hidden && (node.hidden = hidden);
+
   // Replaces what `node` holds only if `key` says that it would look different; screen readers then hear changes only.
   TokenWatt.refill = function (node, key, draw) {
     if (node.dataset.key === key && node.firstChild) return;
@@ -73,6 +80,15 @@
       observer.observe(node);
     }
     return rooms.get(node);
+  };
+
+  // Whether `node` shows this snapshot and this history already, as large and as coloured: then the answer of another
+  // feed changes nothing of it.
+  TokenWatt.shows = function (node, { snapshot, history }) {
+    const now = [snapshot, history, root.dataset.theme, root.dataset.mode, scale, ...Object.values(TokenWatt.room(node))];
+    const same = Boolean(node.showing?.every((one, i) => one === now[i]));
+    node.showing = now;
+    return same;
   };
 
   // Makes `node` hold what was drawn anew, by changing what it holds already: focus, hover and scroll stay where they are.

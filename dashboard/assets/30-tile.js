@@ -49,6 +49,7 @@
   const number = (live, name) => live.snapshot.numbers[name];
 
   TokenWatt.widgets.tile = function (node, spec, live) {
+    if (node.trend && TokenWatt.shows(node.trend, live)) return;
     const shown = number(live, spec.number);
     const seen = read(shown);
     const bounded = number(live, spec.bound ? spec.bound.number : spec.number);
@@ -65,12 +66,12 @@
     const note = seen.value === undefined ? seen.why : bound?.text || spec.note || "";
     const side = seen.value === undefined ? "" : aside(spec, seen, live);
     const trend = (node.trend ??= el("div", { class: "trend" })); // kept: its size is known
-    node.replaceChildren(
+    TokenWatt.redraw(node, [
       label(spec, seen, abnormal),
       el("div", { class: `value${main.text.length > 5 || main.text.length + unitText.length > 15 ? " long" : ""}` }, el("span", { class: "number" }, main.text), el("span", { class: "unit" }, unitText)),
       el("div", { class: "under", title: note }, el("i", {}, note), el("b", {}, side)),
       trend,
-    );
+    ]);
     node.title = (shown && shown.formula) || "";
     node.setAttribute("aria-label", [spec.label, main.text, unitText, note, side, abnormal ? "abnormal" : ""].filter(Boolean).join(", "));
     TokenWatt.sparkline(trend, recent(live, spec, seen.value), spec.bound ? null : bound, abnormal);
@@ -120,7 +121,7 @@
     if (abnormal && edges.length) line((v) => v !== null && bound.beyond(v), TokenWatt.alarmLine(abnormal), 3);
     const last = values.findLastIndex((v) => v !== null);
     picture.append(svg("circle", { cx: x(last), cy: y(values[last]), r: 4 * k, fill: abnormal ? TokenWatt.alarmLine(abnormal) : colours.data3 }));
-    node.replaceChildren(picture);
+    TokenWatt.redraw(node, picture);
   };
 
   // A bound far from what is measured would press the trend flat.

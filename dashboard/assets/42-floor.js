@@ -201,12 +201,12 @@
     return counts;
   }
 
-  function legend(node, counts) {
+  function legend(counts) {
     const items = [el("span", {}, el("i", { class: "ramp" }), "busy 0 – 100 %")];
     for (const [state, word, look] of STATES) {
       if (counts[state]) items.push(el("span", {}, el("i", { class: look }), word, el("b", {}, TokenWatt.count(counts[state]))));
     }
-    node.replaceChildren(...items);
+    return items;
   }
 
   // The text alternative: what the picture says, per row.
@@ -231,25 +231,38 @@
     }
     const [canvas, hidden] = node.children;
     const k = TokenWatt.scale();
-    const ratio = window.devicePixelRatio || 1;
-    const width = node.clientWidth;
-    const height = node.clientHeight;
-    if (!width || !height) return;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    const pen = canvas.getContext("2d");
-    pen.scale(ratio, ratio);
-    pen.textBaseline = "middle";
-    const plan = TokenWatt.floorPlan(layout, { width, height, k, far: TokenWatt.isFar() });
-    canvas.plan = plan;
+    const size = TokenWatt.room(node);
+    if (!size.width || !size.height) return;
+    const plan = planned(canvas, live.snapshot, { ...size, k, far: TokenWatt.isFar() });
+    const pen = cleared(canvas, size);
     if (plan) {
       paintLabels(pen, plan);
       paintRacks(pen, plan, live.cells, k);
       paintAlarms(pen, plan, alarms, k);
     }
-    legend(node.closest(".card").querySelector(".legend"), tally(live.cells, 0, live.cells.length));
-    hidden.replaceChildren(table(layout, live.cells));
+    const counts = tally(live.cells, 0, live.cells.length);
+    TokenWatt.redraw(node.closest(".card").querySelector(".legend"), legend(counts));
+    TokenWatt.redraw(hidden, table(layout, live.cells));
   };
+
+  // Where the cells lie changes with the site and the room alone.
+  function planned(canvas, snapshot, size) {
+    const key = [snapshot.layout_hash, ...Object.values(size)].join();
+    if (canvas.planKey !== key) Object.assign(canvas, { planKey: key, plan: TokenWatt.floorPlan(snapshot.layout, size) });
+    return canvas.plan;
+  }
+
+  // An empty canvas as large as its room; its memory is asked for again only where that has changed.
+  function cleared(canvas, { width, height }) {
+    const ratio = window.devicePixelRatio || 1;
+    const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
+    const pen = canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.textBaseline = "middle";
+    return pen;
+  }
 
   // What the pointer is on. The reason of an idle GPU comes from the snapshot's own list.
   function describe(hit) {

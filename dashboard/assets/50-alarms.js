@@ -24,7 +24,7 @@
   TokenWatt.tellAges = function () {
     const now = TokenWatt.now();
     document.querySelectorAll("[data-since]").forEach((node) => {
-      node.textContent = TokenWatt.duration(now - Number(node.dataset.since)) + (node.dataset.after || "");
+      TokenWatt.setText(node, TokenWatt.duration(now - Number(node.dataset.since)) + (node.dataset.after || ""));
     });
   };
 
@@ -36,7 +36,7 @@
     const alarms = TokenWatt.sortAlarms(live.snapshot.alarms);
     const unseen = alarms.filter((alarm) => !alarm.ack).length;
     const count = node.closest(".card").querySelector(".aside");
-    count.textContent = alarms.length ? `${alarms.length} active, ${unseen} to acknowledge` : "";
+    TokenWatt.setText(count, alarms.length ? `${alarms.length} active, ${unseen} to acknowledge` : "");
     const most = TokenWatt.isFar() ? MOST_FAR : MOST;
     const key = JSON.stringify([alarms.map((a) => [a.rule, a.object, a.priority, a.title, a.place, a.impact, a.ack]), most, TokenWatt.room(node).height]);
     if (node.dataset.key !== key) {
@@ -64,6 +64,7 @@
 
   TokenWatt.widgets.counts = function (node, spec, live) {
     const { counts } = live.snapshot;
+    if (TokenWatt.shows(node, live)) return;
     TokenWatt.refill(node, counts.join(), () =>
       counts.map((count, i) => el("span", { class: `count ${count ? "" : "zero"}` }, chip(i + 1, count ? "" : "zero"), String(count))),
     );

@@ -111,7 +111,8 @@
     const early = lines.flatMap((line) => line.values.slice(line.first, line.first + (line.last - line.first) * 0.35));
     const within = (low, high) => early.filter((v) => v !== null && v > low && v < high).length + (low < range[0] || high > range[1] ? 1e6 : 0);
     const above = within(edge, edge + tall) <= within(edge - tall, edge);
-    const text = edges.length === bound.edges.length ? bound.text : `limit ${TokenWatt.count(edge / factor)}`;
+    const plain = edges.length === bound.edges.length ? bound.text : `limit ${TokenWatt.count(edge / factor)}`;
+    const text = lines.length > 1 ? `${lines[0].name} ${plain}` : plain; // of several lines it bounds the first
     return [{ xref: "paper", x: 0, y: edge / factor, text, showarrow: false, xanchor: "left", yanchor: above ? "bottom" : "top", xshift: 4 * k, font: { size, color: TokenWatt.colours().faint } }];
   }
 

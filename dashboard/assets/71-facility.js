@@ -53,6 +53,14 @@
   // The warning limit of a rule, where the server tells it.
   facility.limit = (rule) => facility.body.limits?.[rule]?.warning ?? null;
 
+  // What the drawings show of the alarms: each snapshot has a list of its own, which mostly says the same.
+  const said = { alarms: null, key: "" };
+  facility.alarmsKey = function () {
+    const { alarms } = TokenWatt.live.snapshot;
+    if (said.alarms !== alarms) Object.assign(said, { alarms, key: alarms.map((a) => [a.rule, a.object, a.priority, a.ack]).join(";") });
+    return said.key;
+  };
+
   // Draws when the answer, the alarms, the theme or the room have changed, and not at every paint.
   facility.drawing = function (node, live, draw, ...more) {
     const { body } = facility;
@@ -60,7 +68,7 @@
       TokenWatt.refill(node, "waiting", () => el("p", { class: "empty" }, "Waiting for the first answer"));
       return;
     }
-    const key = [live.snapshot.alarms.map((a) => [a.rule, a.object, a.priority, a.ack]).join(";"), ...Object.values(TokenWatt.room(node)), document.documentElement.dataset.theme, ...more].join("|");
+    const key = [facility.alarmsKey(), ...Object.values(TokenWatt.room(node)), document.documentElement.dataset.theme, ...more].join("|");
     if (node.drawn === body && node.drawnKey === key) return;
     Object.assign(node, { drawn: body, drawnKey: key });
     if (node.dataset.key) {
@@ -96,15 +104,15 @@
   TokenWatt.widgets.facility_note = function (node) {
     const { body } = facility;
     if (!body) {
-      node.textContent = "Waiting for the first answer";
+      TokenWatt.setText(node, "Waiting for the first answer");
       return;
     }
     const { racks, racks_metered: metered, supplies, units, parts_silent: silent, coverage } = body.summary;
     if (body.data_time === null) {
-      node.textContent = "No power or coolant device reports";
+      TokenWatt.setText(node, "No power or coolant device reports");
       return;
     }
     const seen = [`${TokenWatt.count(metered)} of ${plural(racks, "rack")} metered`, supplies ? plural(supplies, "supply", "supplies") : "", units ? plural(units, "coolant unit") : "", silent ? `${plural(silent, "part")} silent` : "", coverage < 1 ? `${TokenWatt.coverage(coverage)} covered` : ""];
-    node.textContent = `values up to ${TokenWatt.clock(body.data_time)} UTC · ${seen.filter(Boolean).join(", ")}`;
+    TokenWatt.setText(node, `values up to ${TokenWatt.clock(body.data_time)} UTC · ${seen.filter(Boolean).join(", ")}`);
   };
 })();

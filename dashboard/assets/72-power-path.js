@@ -39,7 +39,7 @@
   const made = { body: null, alarms: null, paths: new Map() };
   facility.paths = function () {
     const { body } = facility;
-    const { alarms } = TokenWatt.live.snapshot;
+    const alarms = facility.alarmsKey();
     if (made.body === body && made.alarms === alarms) return made.paths;
     const [feeds, pdus] = [new Map(), new Map()];
     const add = (map, key, value) => (map.has(key) ? map.get(key).push(value) : map.set(key, [value]));

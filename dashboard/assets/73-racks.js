@@ -91,12 +91,12 @@
     node.append(search, el("span", { class: "key" }, "A row opens its rack: its supplies, its bus, its heat"));
   }
 
-  TokenWatt.widgets.racks = function (node, spec, live) {
+  TokenWatt.widgets.racks = function (node, spec) {
     if (!node.firstChild) toolbar(node);
     reach(spec.table, held, COLUMNS, ({ name }) => facility.open(name));
     const { body } = facility;
-    if (!held.api || !body || held.api.isDestroyed() || (held.body === body && held.alarms === live.snapshot.alarms)) return;
-    Object.assign(held, { body, alarms: live.snapshot.alarms });
+    if (!held.api || !body || held.api.isDestroyed() || (held.body === body && held.alarms === facility.alarmsKey())) return;
+    Object.assign(held, { body, alarms: facility.alarmsKey() });
     held.api.setGridOption("rowData", [...facility.paths().values()].map(row));
     tellCount(body);
   };

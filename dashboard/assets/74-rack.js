@@ -36,7 +36,7 @@
       fact("Headroom", facility.percent(rack.headroom_ratio), facility.priority(rules.headroom, ...names), known(rack.usable_watts) ? `of ${write("power", rack.usable_watts)}` : ""),
       bus ? fact("Bus", facility.volts(bus.volts), facility.priority(rules.bus, ...names), known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${facility.volts(bus.set_point_volts)}` : "no set point") : null,
       bus && known(bus.imbalance_ratio) ? fact("Poles", `${facility.volts(bus.positive_volts)}, ${facility.volts(bus.negative_volts)}`, facility.priority(rules.poles, ...names), `uneven by ${facility.percent(bus.imbalance_ratio, 2)}`) : null,
-      pdu && known(pdu.imbalance_ratio) ? fact("Phases", `uneven by ${facility.percent(pdu.imbalance_ratio, 1)}`, facility.priority(rules.phases, ...names), pdu.lost.length ? `${pdu.lost.join(", ")} lost` : "") : null,
+      pdu && known(pdu.imbalance_ratio) ? fact("Phases", `uneven by ${facility.percent(pdu.imbalance_ratio, 1)}`, facility.priority(rules.phases, ...names), pdu.lost.length ? `phase ${pdu.lost.join(", ")} lost` : "") : null,
       bus && known(bus.ohms_per_volt) ? fact("Insulation", bus.ground_fault ? "earth fault" : write("insulation", bus.ohms_per_volt), facility.priority(rules.insulation, ...names)) : null,
       known(rack.stranded_watts) ? fact("Stranded", write("power", rack.stranded_watts)) : null,
       known(rack.p99_watts) ? fact("p99 load", write("power", rack.p99_watts), 0, `over ${TokenWatt.duration(rack.p99_seconds)}`) : null,

@@ -104,18 +104,20 @@
   }
 
   TokenWatt.widgets.flow = function (node, spec, live) {
+    if (TokenWatt.shows(node, live)) return;
     const stages = idleLoss(trunk(spec, live), live);
     if (stages.length < 2) {
-      node.replaceChildren(el("p", { class: "empty" }, "Power is not measured at two boundaries yet."));
+      TokenWatt.redraw(node, el("p", { class: "empty" }, "Power is not measured at two boundaries yet."));
       return;
     }
-    if (node.clientWidth < NARROW_PX) {
-      node.replaceChildren(...bars(stages));
+    const { width, height } = TokenWatt.room(node);
+    if (width < NARROW_PX) {
+      TokenWatt.redraw(node, bars(stages));
       return;
     }
     const says = stages.map((stage) => `${stage.name} ${write("power", stage.watts)}`).join(", ");
-    const picture = svg("svg", { class: "flowchart", width: node.clientWidth, height: node.clientHeight, role: "img", "aria-label": `Power: ${says}` });
-    picture.append(...drawing(stages, node.clientWidth, node.clientHeight, ending(live)));
-    node.replaceChildren(picture);
+    const picture = svg("svg", { class: "flowchart", width, height, role: "img", "aria-label": `Power: ${says}` });
+    picture.append(...drawing(stages, width, height, ending(live)));
+    TokenWatt.redraw(node, picture);
   };
 })();

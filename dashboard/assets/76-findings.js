@@ -115,7 +115,7 @@
       one.kind.replaceAll("_", " "),
       write("power", one.watts),
       judged(["ac_phase_overload", "ac_overload"], facility.percent(one.load_ratio)),
-      judged(["phase_lost"], one.lost.length ? `${one.lost.join(", ")} lost` : volts.length ? `${Math.min(...volts).toFixed(1)} – ${Math.max(...volts).toFixed(1)} V` : TokenWatt.NONE),
+      judged(["phase_lost"], one.lost.length ? `phase ${one.lost.join(", ")} lost` : volts.length ? `${Math.min(...volts).toFixed(1)} – ${Math.max(...volts).toFixed(1)} V` : TokenWatt.NONE),
       amperes.length ? `${amperes.map((value) => value.toFixed(1)).join(" · ")} A` : TokenWatt.NONE,
       judged(["ac_imbalance"], facility.percent(one.imbalance_ratio, 1)),
       facility.since(one.age),
@@ -148,7 +148,7 @@
   }
   TokenWatt.widgets.batteries = function (node, spec, live) {
     const { body } = facility;
-    node.closest(".card").hidden = !body || !body.batteries.length; // most sites have none
+    TokenWatt.setHidden(node.closest(".card"), !body || !body.batteries.length); // most sites have none
     if (!body || !body.batteries.length) {
       TokenWatt.refill(node, "none", () => el("p", { class: "empty" }, "No battery reports here."));
       return;

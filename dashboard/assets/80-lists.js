@@ -40,9 +40,11 @@
   }
 
   TokenWatt.widgets.loads = function (node, spec, live) {
+    if (TokenWatt.shows(node, live)) return;
     const { racks, alarms } = live.snapshot;
     const list = loads(racks);
-    node.replaceChildren(...(list.length ? list.map((load) => bar(load, TokenWatt.sortAlarms(alarms))) : [el("p", { class: "empty" }, "No rack reports its power.")]));
+    const gravest = TokenWatt.sortAlarms(alarms);
+    TokenWatt.redraw(node, list.length ? list.map((load) => bar(load, gravest)) : el("p", { class: "empty" }, "No rack reports its power."));
   };
 
   function table(heads, rows) {
@@ -56,32 +58,40 @@
     const each = count.value > 0 && cost.value !== undefined ? cost.value / count.value : null;
     const money = (value) => TokenWatt.money(value, numbers.idle_cost_per_hour);
     const aside = node.closest(".card").querySelector(".aside");
-    aside.textContent = count.value > 0 && cost.value !== undefined ? `${TokenWatt.count(count.value)} GPUs, ${money(cost.value)} per hour` : "";
+    const said = count.value > 0 && cost.value !== undefined ? `${TokenWatt.count(count.value)} GPUs, ${money(cost.value)} per hour` : "";
+    TokenWatt.setText(aside, said);
     const gpus = [...idle.gpus].sort((a, b) => a.since - b.since);
     const states = Object.entries(idle.states).filter(([, n]) => n > 0).map(([state, n]) => `${state.replaceAll("_", " ")} ${TokenWatt.count(n)}`);
     if (!gpus.length) {
       const text = count.value === undefined ? count.why : "No GPU is idle.";
-      node.replaceChildren(el("p", { class: "empty" }, text), el("p", { class: "empty" }, states.join(" · ")));
+      TokenWatt.refill(node, [text, ...states].join("|"), () => [el("p", { class: "empty" }, text), el("p", { class: "empty" }, states.join(" · "))]);
       return;
     }
-    const rows = gpus.slice(0, MOST_IDLE).map((gpu) =>
-      el(
-        "tr",
-        {},
-        el("td", {}, gpu.host, el("small", { title: gpu.gpu }, gpu.gpu.slice(0, 12))),
-        el("td", {}, gpu.rack),
-        el("td", {}, gpu.state.replaceAll("_", " ")),
-        el("td", { class: "right" }, TokenWatt.duration(TokenWatt.now() - gpu.since)),
-        el("td", { class: "right" }, each === null ? TokenWatt.NONE : money(each)),
-        el("td", { class: "wide" }, gpu.reason),
-      ),
-    );
-    const top = node.scrollTop;
-    node.replaceChildren(table(["GPU", "Rack", "State", "Idle for", "Cost per hour", "Why"], rows));
-    node.append(el("p", { class: "empty summary" }, `All GPUs: ${states.join(" · ")}`));
-    if (gpus.length > MOST_IDLE) node.append(el("p", { class: "empty" }, `+ ${TokenWatt.count(gpus.length - MOST_IDLE)} more`));
-    node.scrollTop = top;
+    const shown = gpus.slice(0, MOST_IDLE);
+    const price = each === null ? TokenWatt.NONE : money(each);
+    const key = JSON.stringify([shown, price, states, gpus.length]);
+    const { scrollTop } = node;
+    TokenWatt.refill(node, key, () => [
+      table(["GPU", "Rack", "State", "Idle for", "Cost per hour", "Why"], shown.map((gpu) => idleRow(gpu, price))),
+      el("p", { class: "empty summary" }, `All GPUs: ${states.join(" · ")}`),
+      gpus.length > MOST_IDLE ? el("p", { class: "empty" }, `+ ${TokenWatt.count(gpus.length - MOST_IDLE)} more`) : [],
+    ]);
+    node.scrollTop = scrollTop;
+    TokenWatt.tellAges();
   };
+
+  function idleRow(gpu, price) {
+    return el(
+      "tr",
+      {},
+      el("td", {}, gpu.host, el("small", { title: gpu.gpu }, gpu.gpu.slice(0, 12))),
+      el("td", {}, gpu.rack),
+      el("td", {}, gpu.state.replaceAll("_", " ")),
+      el("td", { class: "right", "data-since": gpu.since }),
+      el("td", { class: "right" }, price),
+      el("td", { class: "wide" }, gpu.reason),
+    );
+  }
 
   // The unit of a cost is "<currency>/h".
   TokenWatt.money = function (value, number) {
@@ -104,6 +114,7 @@
   }
 
   TokenWatt.widgets.formulas = function (node, spec, live) {
+    if (TokenWatt.shows(node, live)) return;
     const rows = spec.numbers.map(([name, label, form]) => {
       const number = live.snapshot.numbers[name];
       const seen = read(number);
@@ -116,11 +127,9 @@
         el("td", { class: "wide" }, (number && number.formula) || "", seen.why ? el("small", {}, seen.why) : null),
       );
     });
-    const top = node.scrollTop;
-    node.replaceChildren(
-      ...sources(live.snapshot.sources).map((line) => el("p", { class: "source" }, line)),
+    TokenWatt.redraw(node, [
+      sources(live.snapshot.sources).map((line) => el("p", { class: "source" }, line)),
       table(["Number", "Now", "Seen", "Formula"], rows),
-    );
-    node.scrollTop = top;
+    ]);
   };
 })();

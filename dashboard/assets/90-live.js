@@ -121,7 +121,7 @@
     return `No data for ${Math.round(age)} s. Values are from ${TokenWatt.clock(from)} UTC.${simulated}`;
   }
 
-  const set = (node, text) => node && node.textContent !== text && (node.textContent = text);
+  const set = TokenWatt.setText;
 
   function tellFreshness() {
     const { state, age, from } = shownFreshness();
@@ -136,7 +136,7 @@
     document.querySelectorAll(".clock b").forEach((node) => set(node, live.snapshot ? TokenWatt.clock(TokenWatt.now()) : ""));
     const band = document.getElementById("lost");
     if (band) {
-      band.hidden = state !== "lost";
+      TokenWatt.setHidden(band, state !== "lost");
       if (state === "lost") set(band, lostText(age, from));
     }
     TokenWatt.tellAges();

@@ -9,6 +9,7 @@
   TokenWatt.paint = function () {
     const { live } = TokenWatt;
     if (!live.snapshot) return;
+    TokenWatt.measure();
     tellSite(live.snapshot);
     document.querySelectorAll("[data-widget]").forEach((node) => {
       try {
@@ -24,13 +25,13 @@
     const expected = root.dataset.site;
     root.dataset.synthetic = String(Boolean(synthetic));
     document.querySelectorAll(".site").forEach((node) => {
-      node.querySelector("b").textContent = site.name; // empty until the inventory was read
+      TokenWatt.setText(node.querySelector("b"), site.name); // empty until the inventory was read
       const racks = site.racks ? `${TokenWatt.count(site.racks)} ${site.racks === 1 ? "rack" : "racks"}` : "";
-      node.querySelector("small").textContent = [`${TokenWatt.count(site.gpus)} GPUs`, racks].filter(Boolean).join(" · ");
+      TokenWatt.setText(node.querySelector("small"), [`${TokenWatt.count(site.gpus)} GPUs`, racks].filter(Boolean).join(" · "));
     });
     document.querySelectorAll(".wrong-site").forEach((node) => {
-      node.hidden = !expected || expected === site.name;
-      node.textContent = `This panel is set to ${expected}`;
+      TokenWatt.setHidden(node, !expected || expected === site.name);
+      TokenWatt.setText(node, `This panel is set to ${expected}`);
     });
   }
 

@@ -229,7 +229,7 @@ def test_e14_tokens_without_a_host_are_told_after_a_quarter_of_an_hour(plant: Pl
     assert titles(made) == []
     plant.run(start=5.0, end=30.0, also=stray)
     made = shot(plant, made, after=31.0, settings=settings)
-    assert titles(made) == ["20% of the tokens come from engines on no known host: add them to the inventory"]
+    assert titles(made) == ["20 % of the tokens come from engines on no known host: add them to the inventory"]
     assert DashboardSettings().alarms.trust_on_delay.total_seconds() == 900
 
 

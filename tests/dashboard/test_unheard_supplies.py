@@ -1,9 +1,11 @@
 """Supplies of the inventory that never told of themselves: their shelf's total is a sum over the others."""
 
+import orjson
 import pytest
 from facility_site import FacilitySite
 from plant import Plant
 
+from dashboard.live import Live
 from dashboard.plant.view import Silent, View, update
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
@@ -160,3 +162,41 @@ def test_low_headroom_has_its_limits(gear: FacilitySite) -> None:
     # Told from 15 % of the usable power down, and from 90 % of the 10 kW of the feed that stays up.
     assert numbers["bus_headroom_ratio"].limit == 0.15
     assert numbers["feed_headroom_watts"].limit == pytest.approx(1000)
+
+
+BUILDING = {"device": "A01", "rack": "A01", "kind": "rack", "scope": "rack", "circuit": "total", "side": "input"}
+
+
+@pytest.mark.parametrize(
+    ("told", "building", "it_watts"),
+    [
+        # 3,000 W of each rack and 400 W of the network rack.
+        ({"supplies": 4, "total": 3000.0}, False, 6400.0),
+        # 3 of 4 supplies of one of three racks: 2.75 / 3 = 92 % are known, too few for the hour.
+        ({}, False, None),
+        ({}, True, 6410.0),
+        # What the shelf measures itself is whole, and so is one that is switched off.
+        ({"total": 3000.0}, False, 6400.0),
+        ({"total": 2250.0, "state": 3}, False, 5650.0),
+    ],
+)
+def test_the_hour_counts_them_as_the_live_numbers_do(
+    gear: FacilitySite, told: dict[str, float], building: bool, it_watts: float | None
+) -> None:
+    def write(at: float) -> None:
+        gear.write(at)
+        tell(gear, at, **told)  # type: ignore[arg-type]
+        if building:
+            gear.plant.put("power", BUILDING, {"active_watts": 3010.0}, at)
+
+    gear.plant.run(start=-70, skip=("shelf-A01", "shelf-A02"), also=write)
+    gear.plant.settle()
+    live = Live(gear.plant.store, SETTINGS, clock=lambda: gear.plant.now + 1)
+    live.tick()
+    live.tick_history()
+    assert live.history is not None
+    assert live.snapshot is not None
+    hour = orjson.loads(live.history.body)["series"]["it_watts"]
+    now = orjson.loads(live.snapshot.body)["numbers"]["it_watts"]
+    assert hour[-1] == (it_watts if it_watts is None else pytest.approx(it_watts))
+    assert (now["quality"] == 0) == (it_watts is not None)

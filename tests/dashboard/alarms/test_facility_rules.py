@@ -359,7 +359,7 @@ def test_without_any_feed_batteries_are_no_news_of_their_own() -> None:
 def test_what_the_other_feed_carries_is_told_as_what_is() -> None:
     left = replace(FAILOVER, ratio=0.98)
     titles = [finding.title for finding in found(replace(VIEW, feeds=A_LOST, failovers=(left,)))]
-    assert titles == ["Feed feed-a carries nothing", "feed-b carries 98% of its rating, without feed-a"]
+    assert titles == ["Feed feed-a carries nothing", "feed-b carries 98 % of its rating, without feed-a"]
 
 
 def test_a_phase_that_the_feed_lost_is_told_of_the_feed_alone() -> None:
