@@ -27,6 +27,16 @@ class _Wrapping:
     raw: int
 
 
+def finish(steps: Generator[None, None, PollResult]) -> PollResult:
+    """Do at once what can be done bit by bit."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: PollResult = end.value
+            return result
+
+
 class Batch:
     """Gather the raw readings of one poll and turn them into points.
 
@@ -178,13 +188,7 @@ class Batch:
 
     def finish(self, time_ns: int) -> PollResult:
         """Return the points, the profile's derived values included, all stamped `time_ns`."""
-        steps = self.steps(time_ns)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: PollResult = end.value
-                return result
+        return finish(self.steps(time_ns))
 
     def steps(self, time_ns: int) -> Generator[None, None, PollResult]:
         """Do what `finish` does, bit by bit: whoever has ten thousands of rows lets others have their turn between."""

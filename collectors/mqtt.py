@@ -46,7 +46,7 @@ from dataclasses import replace
 import aiomqtt
 
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult, Target
-from collectors.decode import Batch
+from collectors.decode import Batch, finish
 from collectors.mqtt_client import Board, Listener, Topics, explain, make_client, point_of, subscribe
 from collectors.mqtt_profile import Transport, check_profile
 from collectors.mqtt_rows import KEYS, Ready, RefusedValueError, Rows, find_wanted, trusted
@@ -132,13 +132,7 @@ class MqttCollector:
 
     def read(self, board: Board, time_ns: int, now: float) -> PollResult:
         """Return what a board tells at the loop's time `now`, as `poll` does."""
-        steps = self._steps(board, time_ns, now)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: PollResult = end.value
-                return result
+        return finish(self._steps(board, time_ns, now))
 
     def _steps(self, board: Board, time_ns: int, now: float) -> Generator[None, None, PollResult]:
         """Work through a board bit by bit, so that others on the loop have their turn between."""
