@@ -32,7 +32,10 @@
     const own = shelf ? [] : pdus.get(rack.name) || [];
     const parts = [...rack.shelves, ...own].map((one) => one.name);
     const taps = [...new Set(parts.flatMap((part) => feeds.get(part) || []))];
-    return { rack, shelf, pdu: own[0] || null, taps, names: [rack.name, ...parts], priority: facility.priority(ALL, rack.name, ...parts) };
+    const pdu = own[0] || null;
+    // A rack without a bus has what its PDU has left of its rating.
+    const headroom = rack.headroom_ratio ?? (known(pdu?.load_ratio) ? 1 - pdu.load_ratio : null);
+    return { rack, shelf, pdu, taps, headroom, names: [rack.name, ...parts], priority: facility.priority(ALL, rack.name, ...parts) };
   }
 
   // All racks so, once for what has come: rack -> its path, in the order of the inventory.
@@ -195,18 +198,17 @@
     ];
   }
 
-  function load({ rack, pdu, names }, y) {
+  function load({ rack, headroom, names }, y) {
     const priority = facility.priority(RULES.headroom, ...names);
-    const ratio = rack.headroom_ratio ?? (known(pdu?.load_ratio) ? 1 - pdu.load_ratio : null);
     const output = known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : facility.leftOut("power", ...names);
     const limit = facility.limit("bus_headroom_low");
     const part = known(rack.watts) && rack.coverage < 1; // what is not seen may draw as well
     return [
       value(880, y - 7, "power", rack.watts, part ? "part" : ""),
       text(880, y + 18, part ? `${TokenWatt.coverage(rack.coverage)} covered` : output, "unit"),
-      text(980, y - 7, facility.percent(ratio), `value ${ink(priority)}`),
-      bar(1030, y - 14, 46, ratio, limit, priority),
-      text(980, y + 18, known(rack.stranded_watts) ? `${write("power", rack.stranded_watts)} stranded` : known(ratio) ? "of its rating" : "", "unit"),
+      text(980, y - 7, facility.percent(headroom), `value ${ink(priority)}`),
+      bar(1030, y - 14, 46, headroom, limit, priority),
+      text(980, y + 18, known(rack.stranded_watts) ? `${write("power", rack.stranded_watts)} stranded` : known(headroom) ? "of its rating" : "", "unit"),
       flag(priority, 968, y, 0.66),
     ];
   }

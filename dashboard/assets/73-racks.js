@@ -63,6 +63,7 @@
       id: rack.name,
       path,
       heat,
+      headroom_ratio: path.headroom,
       priority: path.priority || heat.priority || 0,
       feeds: path.taps.map((feed) => feed.name).join(" + "),
       source: SOURCES[rack.source] || rack.source,

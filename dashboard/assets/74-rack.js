@@ -27,13 +27,13 @@
   };
 
   // What a rack's power and heat are, as names and values: here, and where the page has no room for its diagram.
-  facility.rackFacts = function ({ rack, shelf, pdu, names }) {
+  facility.rackFacts = function ({ rack, shelf, pdu, headroom, names }) {
     const heat = facility.heat(rack);
     const bus = shelf?.bus;
     return [
       fact("Draws", write("power", rack.watts), 0, rack.coverage < 1 ? `${TokenWatt.coverage(rack.coverage)} covered` : known(rack.output_watts) ? `gives ${write("power", rack.output_watts)}` : ""),
       rack.shelves.length ? fact("Supplies", facility.working(rack, " work"), facility.priority(rules.supplies, ...names), known(rack.needed) ? `${rack.needed} needed` : "") : null,
-      fact("Headroom", facility.percent(rack.headroom_ratio), facility.priority(rules.headroom, ...names), known(rack.usable_watts) ? `of ${write("power", rack.usable_watts)}` : ""),
+      fact("Headroom", facility.percent(headroom), facility.priority(rules.headroom, ...names), known(rack.usable_watts) ? `of ${write("power", rack.usable_watts)}` : known(headroom) ? "of its rating" : ""),
       bus ? fact("Bus", facility.volts(bus.volts), facility.priority(rules.bus, ...names), known(bus.deviation_ratio) ? `${facility.signed(bus.deviation_ratio, 1)} of ${facility.volts(bus.set_point_volts)}` : "no set point") : null,
       bus && known(bus.imbalance_ratio) ? fact("Poles", `${facility.volts(bus.positive_volts)}, ${facility.volts(bus.negative_volts)}`, facility.priority(rules.poles, ...names), `uneven by ${facility.percent(bus.imbalance_ratio, 2)}`) : null,
       pdu && known(pdu.imbalance_ratio) ? fact("Phases", `uneven by ${facility.percent(pdu.imbalance_ratio, 1)}`, facility.priority(rules.phases, ...names), pdu.lost.length ? `phase ${pdu.lost.join(", ")} lost` : "") : null,

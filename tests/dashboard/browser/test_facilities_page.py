@@ -203,6 +203,9 @@ def test_the_page_fits_a_phone(opened: Callable[..., Watched], tmp_path: Path) -
     assert page.evaluate(NAMELESS) == []
     assert page.locator("svg.mimic").count() == 0  # there is no room for them: the same in words
     assert "4 of 4 work" in page.locator("[data-widget=power_path]").inner_text()
+    # 8 of 16 A on each phase of the rack PDU.
+    words = page.locator("[data-widget=power_path]").inner_text().split()
+    assert words[words.index("rating") - 4 : words.index("rating")] == ["50", "%", "of", "its"]
     assert page.evaluate(OVERLAP) == []
     page.locator("[data-widget=power_path] [data-rack=A01]").click()
     until(lambda: page.locator(".drawer tbody tr").count() == 4, 30, "its supplies")
