@@ -22,6 +22,8 @@ START_NS = 1_760_000_000 * 10**9
 SECOND_NS = 10**9
 #: four racks of them have one leaf switch by SNMP v2c, sixteen another by v3
 GPUS = 256
+#: a poll that takes long shortens its wait for a refresh: on a busy machine the first one does
+PATIENCE = timedelta(seconds=60)
 
 
 @dataclass(slots=True)
@@ -62,10 +64,9 @@ class Switches:
         return replace(target_of(device), interval=timedelta(seconds=interval_s))
 
     def open(
-        self, name: str, profile: Profile | None = None, interval_s: float = 10.0, timeout: timedelta | None = None
+        self, name: str, profile: Profile | None = None, interval_s: float = 10.0, timeout: timedelta = PATIENCE
     ) -> SnmpCollector:
-        target = self.target(name, interval_s)
-        target = replace(target, timeout=timeout or target.timeout)
+        target = replace(self.target(name, interval_s), timeout=timeout)
         made = SnmpCollector(target, profile or load_profile("sonic_snmp"), self.clock)
         self._opened.append(made)
         return made
