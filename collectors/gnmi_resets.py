@@ -19,7 +19,6 @@ COUNTERS = {
     name: frozenset(field for field, each in MEASUREMENTS[name].fields.items() if each.kind == "counter")
     for name in ("interface", "pfc", "queue", "priority_group")
 }
-PORTS = COUNTERS["interface"]
 #: 64 bits wide, all of them
 _NARROW: Mapping[str, int] = {}
 
@@ -39,7 +38,6 @@ class Counters:
         The port is "" when it is the whole device. `now_s` is monotonic seconds.
         """
         rows: dict[str, tuple[int, Mapping[str, float]]] = {}
-        ports: dict[str, Mapping[str, float]] = {}
         for number, point in enumerate(points):
             names = COUNTERS.get(point.measurement)
             if names is None:
@@ -47,11 +45,8 @@ class Counters:
             # A counter's value is never text.
             raw = cast(Mapping[str, float], {name: value for name, value in point.fields.items() if name in names})
             if raw:
-                key = _key(point)
-                rows[key] = number, raw
-                if names is PORTS:
-                    ports[key] = raw
-        self._unwrap.begin(self._unwrap.booted(ports))
+                rows[_key(point)] = number, raw
+        self._begin(points, rows)
         made = list(points)
         for key, (number, raw) in rows.items():
             written = self._unwrap.take(key, raw, _NARROW, now_s)
@@ -60,6 +55,13 @@ class Counters:
         anew = self._anew(points, rows)
         self.resets += len(anew)
         return made, anew
+
+    def _begin(self, points: Sequence[Point], rows: Mapping[str, tuple[int, Mapping[str, float]]]) -> None:
+        if not any(self._unwrap.falls(key, raw) for key, (_, raw) in rows.items()):
+            self._unwrap.begin(False, calm=True)
+            return
+        ports = {key: raw for key, (number, raw) in rows.items() if points[number].measurement == "interface"}
+        self._unwrap.begin(self._unwrap.booted(ports))
 
     def _anew(self, points: Sequence[Point], rows: Mapping[str, tuple[int, object]]) -> Mapping[str, str]:
         scope, resets = self._unwrap.finish()

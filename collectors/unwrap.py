@@ -50,7 +50,7 @@ class _Row:
 
     seen_s: float
     boots: int
-    raw: dict[str, float]
+    raw: Mapping[str, float]
     #: the reading before, and the time between both. Units: s
     before: Mapping[str, float] = field(default_factory=dict)
     before_s: float = 0.0
@@ -72,7 +72,8 @@ class _Row:
         if seconds > 0:
             self.before, self.before_s = self.raw, seconds
             self.step_s = min(self.step_s or seconds, seconds)
-        self.raw = {**self.raw, **raw}
+        # A reading is kept as it came; only a part of the columns is laid over what the others said last.
+        self.raw = raw if list(raw) == list(self.raw) else {**self.raw, **raw}
         self.seen_s = now_s
 
     def pace(self, column: str) -> float:
@@ -142,22 +143,28 @@ class Unwrap:
         self._rows: dict[str, _Row] = {}
         self._resets: list[Reset] = []
         self._judged = 0
-        self._booted = False
+        self._booted = self._calm = False
         #: boots so far, and the last of them that a device's reset told of
         self._boots = self._told_boots = 0
 
-    def begin(self, booted: bool) -> None:
-        """Begin a poll; `booted` says that all counters of the device began at 0 since the last one."""
+    def begin(self, booted: bool, *, calm: bool = False) -> None:
+        """Begin a poll; `booted` says that all counters of the device began at 0 since the last one.
+
+        `calm` says that no row that will be taken `falls`.
+        """
         self._resets.clear()
         self._judged = 0
-        self._booted = booted
+        self._booted, self._calm = booted, calm
         self._boots += booted
+
+    def falls(self, row: str, raw: Mapping[str, float]) -> bool:
+        """Return whether any counter of a row is lower than it was."""
+        known = self._rows.get(row)
+        return known is not None and known.falls(raw)
 
     def booted(self, rows: Mapping[str, Mapping[str, float]]) -> bool:
         """Return whether the device has booted, by what its counters say (row -> column -> raw value)."""
         known = {row: self._rows[row] for row in rows if row in self._rows}
-        if not any(each.falls(rows[row]) for row, each in known.items()):
-            return False
         counted = [row for row, each in known.items() if any(each.raw.values())]
         fell = [
             row
@@ -173,9 +180,9 @@ class Unwrap:
         if known is None:
             if len(self._rows) >= REMEMBERED:
                 self._rows.clear()
-            self._rows[row] = _Row(now_s, self._boots, dict(raw))
+            self._rows[row] = _Row(now_s, self._boots, raw)
             return raw
-        if known.boots != self._boots or known.fallen or known.falls(raw):
+        if known.boots != self._boots or known.fallen or (not self._calm and known.falls(raw)):
             self._judge(known, row, raw, narrow, now_s - known.seen_s)
         known.see(now_s, raw)
         added = known.added
@@ -226,7 +233,7 @@ class Unwrap:
             grown = known.pace(column) * seconds
             if end and raw[column] + end - before < _plausible(end, grown):
                 known.added[column] = known.added.get(column, 0) + end
-                known.raw[column] -= end  # growth counts over the wrap
+                known.raw = {**known.raw, column: before - end}  # growth counts over the wrap
                 continue
             anew.append(column)
             if raw[column] <= FROM_ZERO * max(0.0, grown) and not gap:
