@@ -122,19 +122,20 @@ class GnmiStream:
         if self._call is None:
             metadata = self.client.metadata()
             self._channel = self.client.open_channel()
-            self._call = gnmi_pb2_grpc.gNMIStub(self._channel).Subscribe(metadata=metadata)
+            self._call = _subscribe(self._channel)(metadata=metadata)
             await self._call.write(poll_request(self.database, self.paths))
         else:
             await self._call.write(gnmi_pb2.SubscribeRequest(poll=gnmi_pb2.Poll()))
         self.client.requests += 1
         found, size = Round(self.paths), 0
         while True:
-            response = await self._call.read()
-            if response is grpc.aio.EOF:
+            answer = await self._call.read()
+            if answer is grpc.aio.EOF:
                 raise await self._ended()
+            response, count = answer
+            size += count
             if response.HasField("update"):
                 found.notifications.append(response.update)
-                size += response.ByteSize()
                 if len(found.notifications) == 1:
                     found.stamp(sent, self.client.wall_ns())
                 if len(found.notifications) > ROUND_NOTIFICATIONS or size > ROUND_BYTES:
@@ -156,6 +157,15 @@ class GnmiStream:
             # SONiC ends every stream as INVALID_ARGUMENT, whatever the reason: what worked was not refused.
             return DeviceRefusedError(f"{error}: stream ended by the device")
         return error
+
+
+def _subscribe(channel: Any) -> Any:
+    """Return the call that answers with each message and its size, which costs as much as reading when asked later."""
+    return channel.stream_stream(
+        "/gnmi.gNMI/Subscribe",
+        request_serializer=gnmi_pb2.SubscribeRequest.SerializeToString,
+        response_deserializer=lambda data: (gnmi_pb2.SubscribeResponse.FromString(data), len(data)),
+    )
 
 
 class GnmiClient:
