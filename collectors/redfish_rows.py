@@ -29,7 +29,7 @@ _MOST_MEMBERS = 2000
 _MOST_ROWS = 20_000
 _EXPAND = "?$expand=.($levels=1)"
 #: share of a look's time that the first collection which hangs may take; each further one takes half of the one before
-_HANG_BUDGET = 0.25
+_HANG_BUDGET = 0.5
 #: share of the time left that collections read at once may take, so that their members can be read yet
 _EXPAND_BUDGET = 0.5
 
@@ -154,7 +154,7 @@ class Finder:
         return self._looked_at[uri]
 
     async def _get(self, uri: str) -> Resource:
-        """Return a resource, asked for once in a look; all that hang take half of the look's time together."""
+        """Return a resource, asked for once in a look; one that hangs takes half of the look's time at most."""
         if uri in self._lost:
             raise self._lost[uri]
         try:

@@ -68,7 +68,9 @@ class Simulated:
 
     def copy(self, folder: Path) -> Path:
         """Write the site's file again, for a store of its own in that folder; return its path."""
-        collectors = {**self.site["collectors"], "inventory": str(self.folder / "inventory.csv")}
+        # Devices on a busy machine answer late.
+        targets = [{**target, "timeout": "20s"} for target in self.site["collectors"]["targets"]]
+        collectors = {**self.site["collectors"], "targets": targets, "inventory": str(self.folder / "inventory.csv")}
         path = folder / "site.yaml"
         path.write_text(yaml.safe_dump({**self.site, "collectors": collectors}))
         path.chmod(0o600)

@@ -327,7 +327,7 @@ async def test_damaged_answers_over_a_real_socket_disturb_no_neighbour(monkeypat
     for module in ("collectors.modbus", "collectors.modbus_reader"):
         monkeypatch.setattr(f"{module}.now", lambda: loop.time() + rested)
     server = await asyncio.start_server(closing, "127.0.0.1", 0)
-    collector = make("250ms", server.sockets[0].getsockname()[1])
+    collector = make("1s", server.sockets[0].getsockname()[1])
     try:
         for number in range(SOCKET_ROUNDS):
             await one_round(collector, gateway, number, rest)
