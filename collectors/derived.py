@@ -29,14 +29,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import fmean, median
 
+from collectors.checks_rules import FLOOR_WATTS
 from collectors.fluids import Fluid, dew_point_celsius, heat_watts
 from collectors.profile import Derived
 from collectors.series import Series, make_series
 from storage.point import FieldValue
 from storage.schema import COMMON_TAGS, MEASUREMENTS
-
-#: least divisor of a quotient of power, as in `collectors/checks_rules.py`. Units: W
-_LEAST_WATTS = 50.0
 
 Patterns = Mapping[str, str]
 #: tags of one result and its value; None where an input that was asked for is missing
@@ -191,7 +189,7 @@ def _fold(
 def _quotient(poll: _Poll, rule: tuple[str, Patterns, Patterns], tags: Mapping[str, str]) -> Iterator[_Result]:
     path, above, below = rule
     divisors = _grouped(poll, path, below, tags)
-    least = _LEAST_WATTS if path == "power.active_watts" else 0.0
+    least = FLOOR_WATTS if path == "power.active_watts" else 0.0
     for group, dividends in _grouped(poll, path, above, tags).items():
         both = (*dividends, *divisors.get(group, ()))
         if len(dividends) == 1 and len(both) == 2 and both[1] and both[1] >= least:
@@ -220,7 +218,7 @@ def _loops(poll: _Poll, path: str, point: str, tags: Mapping[str, str], but: str
 
 def _loop_of(own: Mapping[str, str], point: str, but: str, selected: _Filled) -> _Loop | None:
     """Return the loop of a row, or None of one at another point or in another loop."""
-    if own.get("point", "-") != point or not all(own.get(tag, "-") == wanted for tag, wanted in selected):
+    if own.get("point", "-") != point or not _is_of(own, dict(selected)):
         return None
     return frozenset((tag, text) for tag, text in own.items() if tag not in ("point", but))
 

@@ -77,11 +77,6 @@ class Connection:
         self.requests = 0
 
     @property
-    def timeout_s(self) -> float:
-        """Return the time-out of one request. Units: s."""
-        return self._wire.timeout_s
-
-    @property
     def reconnects(self) -> int:
         """Return how often a connection took the place of another."""
         return max(self._links - 1, 0)

@@ -130,10 +130,10 @@ class Worker:
 
     async def _give_up(self) -> None:
         """Kill the child and say when the next may start."""
-        await self.stop()
         self._failures += 1
         delay = min(LAST_DELAY_S, FIRST_DELAY_S * 2.0 ** (self._failures - 2)) if self._failures > 1 else 0.0
         self._start_at = time.monotonic() + delay
+        await self.stop()  # the poll's deadline may end it here
 
     async def stop(self) -> None:
         """End the child; one that hangs in the driver is left behind after a second."""

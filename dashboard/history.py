@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dashboard.kpis import cooling
+from dashboard.kpis import cooling, hvdc
 from dashboard.kpis.efficiency import OK_COVERAGE
 from dashboard.kpis.levels import best_per_step, ranked
 from dashboard.kpis.sources import one_source
 from dashboard.kpis.windows import Floats
 from dashboard.places import power_places
+from dashboard.plant.shelves import OFF
 from dashboard.site import Site
 from dashboard.tables import INFERENCE
 from storage.store import Store
@@ -28,8 +29,6 @@ HOLD_STEPS = 4
 #: samples may come so late (a spool that was emptied); steps this fresh are asked for again (E18). Units: s
 LATE = 600.0
 UNDER_WAY = 10.0
-#: state of a shelf that is switched off
-_OFF = 3.0
 SERIES = (
     "tokens_per_joule_it",
     "it_watts",
@@ -228,9 +227,8 @@ def _share_told(parts: Floats, expected: int, total: Floats, state: Floats) -> F
     """Return the share of a shelf's supplies that its total speaks of, per step; NaN where none of them tells."""
     count = np.isfinite(parts).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # A total over the sum by more than half of what the others would add is measured by the shelf itself.
-        whole = total > np.nansum(parts, axis=0) * (1.0 + 0.5 * (expected - count) / count)
-    share = np.where((count >= expected) | whole | (state == _OFF), 1.0, count / max(expected, 1))
+        whole = total > hvdc.whole_above(np.nansum(parts, axis=0), count.astype(float), expected)
+    share = np.where((count >= expected) | whole | (state == OFF), 1.0, count / max(expected, 1))
     return np.where((count > 0) & np.isfinite(total), share, np.nan)
 
 

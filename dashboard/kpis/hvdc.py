@@ -2,6 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
+
+from dashboard.kpis.windows import Floats
+
+Numbers = TypeVar("Numbers", float, Floats)
 
 #: a supply under this share of its rating says nothing of its efficiency
 LEAST_LOAD = 0.10
@@ -35,6 +40,14 @@ def stranded_watts(provisioned: float, p99_watts: float, reserve_watts: float) -
 def units_needed(watts: float, unit_watts: float) -> int:
     """Return how many supplies the load takes: W / W of one, rounded up; one at least."""
     return max(1, math.ceil(watts / unit_watts - 1e-9))
+
+
+def whole_above(watts: Numbers, told: Numbers, expected: int) -> Numbers:
+    """Return the W over which a shelf's own reading speaks of all its supplies, not only of those that tell `watts`.
+
+    That is more than half of what the silent ones would add at an even share. `told`: how many tell; not 0.
+    """
+    return watts * (1.0 + 0.5 * (expected - told) / told)
 
 
 def share_errors(values: Sequence[float]) -> list[float]:

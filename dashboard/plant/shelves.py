@@ -17,7 +17,7 @@ from dashboard.site import Shelf, Site, natural
 SupplyState = Literal["ok", "warning", "failed", "off", "lost", "silent"]
 #: what `power.state` calls the supply
 _TOLD: Mapping[int, SupplyState] = {1: "warning", 2: "failed", 3: "off"}
-_OFF = 3
+OFF = 3
 GONE: tuple[SupplyState, ...] = ("failed", "off", "lost")
 WORKING: tuple[SupplyState, ...] = ("ok", "warning")
 #: a supply carries nothing under this share of what the others carry on average, once that is some watts
@@ -150,7 +150,7 @@ def _fresh(seen: Seen, of: Roster, now: float) -> _Fresh:
             watts=dict(zip((side for side, _ in own), _told(watts[rows]), strict=True)),
             newest=float(newest[rows].max()),
             answers=not stale[rows].all(),
-            off=bool((state[rows] == _OFF).any()),
+            off=bool((state[rows] == OFF).any()),
         )
         for shelf, own in of.totals.items()
         if (rows := [row for _, row in own])
@@ -232,15 +232,14 @@ def _shelf(known: Shelf, parts: _Parts, whole: _Whole, bus: BusNow | None, gear:
 def _coverage(parts: _Parts, states: Sequence[SupplyState], expected: int, total: float | None) -> float:
     """Return the share of the supplies that the input power speaks of.
 
-    A total that the shelf measures itself is whole: it is over the sum of those that tell by more than half of what the
-    others would add at an even share. A shelf whose supplies do not tell their input measures it so too.
+    A total that the shelf measures itself is whole, and so is that of a shelf whose supplies do not tell their input.
     """
     told = sum(state != "silent" for state in states)
     count = max(expected, len(states))
     if told >= count or not any(parts.metered):
         return 1.0
     known = sum(watts for watts in parts.input if watts is not None)
-    measured = total is not None and (not told or total > known * (1.0 + 0.5 * (count - told) / told))
+    measured = total is not None and (not told or total > hvdc.whole_above(known, told, count))
     return 1.0 if measured else told / count
 
 
