@@ -61,7 +61,7 @@ def first_look(address: str, view: str) -> None:
 def answers(url: str) -> bool:
     """Return whether the server answers with 200."""
     try:
-        with urlopen(url, timeout=5) as response:  # our own loopback address
+        with urlopen(url, timeout=30) as response:  # our own loopback address
             return bool(response.status == 200)
     except OSError:
         return False

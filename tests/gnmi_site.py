@@ -197,7 +197,7 @@ def every(points: Sequence[Point], measurement: str, **tags: str) -> list[Point]
 
 async def until(condition: Any, what: str = "the condition") -> None:
     """Wait until `condition()` is true; ten seconds are long enough for anything on this machine."""
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

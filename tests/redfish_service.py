@@ -50,7 +50,7 @@ class Service:
 
     def target(self, **changes: object) -> Target:
         made = Target(
-            "cdu-9", "redfish", f"127.0.0.1:{self.port}", options={"tls": "off"}, timeout=timedelta(seconds=5)
+            "cdu-9", "redfish", f"127.0.0.1:{self.port}", options={"tls": "off"}, timeout=timedelta(seconds=20)
         )
         return replace(made, **changes)  # type: ignore[arg-type]
 

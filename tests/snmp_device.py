@@ -81,7 +81,7 @@ async def served(mib: Mib) -> AsyncIterator[tuple[Target, Device]]:
     transport, device = await loop.create_datagram_endpoint(lambda: Device(mib), ("127.0.0.1", 0))
     port = transport.get_extra_info("sockname")[1]
     try:
-        yield Target("pdu-9", "snmp", f"127.0.0.1:{port}", username="public", timeout=timedelta(seconds=5)), device
+        yield Target("pdu-9", "snmp", f"127.0.0.1:{port}", username="public", timeout=timedelta(seconds=20)), device
     finally:
         transport.close()
         # The socket closes in the loop's next round.

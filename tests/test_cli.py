@@ -92,7 +92,7 @@ def assert_ended(processes: set[int]) -> None:
 
 
 def status(url: str) -> int:
-    with urlopen(url, timeout=5) as response:  # our own loopback address
+    with urlopen(url, timeout=30) as response:  # our own loopback address
         return int(response.status)
 
 
@@ -365,7 +365,7 @@ def test_up_serves_and_a_second_one_is_told_what_to_do(simulated: Simulated, tmp
 def seen(url: str) -> bool:
     """Return whether the dashboard has seen a GPU."""
     try:
-        with urlopen(f"{url}/api/v1/snapshot", timeout=5) as response:  # our own loopback address
+        with urlopen(f"{url}/api/v1/snapshot", timeout=30) as response:  # our own loopback address
             numbers = json.load(response)["numbers"]
     except HTTPError as error:  # 503: no snapshot yet
         error.close()
@@ -428,7 +428,7 @@ def test_a_packaged_script_of_faults_is_called_by_its_name(tmp_path: Path) -> No
     with started("simulate", *options, log=tmp_path / "stderr.log") as simulator:
         simulator.line("^ready$")
         control = json.loads((tmp_path / "site" / "control.json").read_text())["url"]
-        with urlopen(f"{control}/faults", timeout=5) as response:  # our own loopback address
+        with urlopen(f"{control}/faults", timeout=30) as response:  # our own loopback address
             planned = json.load(response)["faults"]
     assert {fault["kind"] for fault in planned} >= {"engine_restart", "gpu_reset", "driver_reload"}
 

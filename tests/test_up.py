@@ -57,7 +57,7 @@ def listening(process: Running) -> str:
 
 def snapshot(url: str) -> dict[str, Any]:
     try:
-        with urlopen(f"{url}/api/v1/snapshot", timeout=5) as response:  # our own loopback address
+        with urlopen(f"{url}/api/v1/snapshot", timeout=30) as response:  # our own loopback address
             found: dict[str, Any] = json.load(response)
     except HTTPError as error:  # 503: no snapshot yet
         error.close()

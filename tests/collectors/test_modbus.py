@@ -60,7 +60,7 @@ async def bus(units: Mapping[int, Mapping[int, int]]) -> AsyncIterator[Bus]:
 
 
 def target(port: int, **options: str) -> Target:
-    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2), options=options)
+    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=20), options=options)
 
 
 def profile(*points: PointSpec, each: Mapping[str, object] | None = None, **more: object) -> Profile:
@@ -263,7 +263,7 @@ async def test_a_silent_unit_is_asked_again_after_its_neighbours_and_then_left_a
     asked: list[int] = []
     async with answering(all_but(2, asked)) as port:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
-        collector = modbus.open_collector(target(port, timeout="50ms"), what)
+        collector = modbus.open_collector(target(port, timeout="1s"), what)
         first = await collector.poll(1)
         second = await collector.poll(2)
         await collector.aclose()
@@ -436,7 +436,7 @@ async def test_one_silent_unit_costs_its_neighbours_no_value() -> None:
     asked: list[int] = []
     async with answering(all_but(2, asked)) as port:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
-        collector = modbus.open_collector(target(port, timeout="50ms", retries="0"), what)
+        collector = modbus.open_collector(target(port, timeout="1s", retries="0"), what)
         first = await collector.poll(1)
         asked.clear()
         second = await collector.poll(2)
@@ -455,7 +455,7 @@ async def test_a_device_that_accepts_and_never_answers_times_out_within_its_dead
         started = asyncio.get_running_loop().time()
         with pytest.raises(DeviceTimeoutError, match=r"dev-1 127\.0\.0\.1:\d+: unit 1 holding 10: timeout"):
             await polled(port, profile(watts(10, "input")), timeout="100ms")
-        assert asyncio.get_running_loop().time() - started < 2.0
+        assert asyncio.get_running_loop().time() - started < 20.0
 
 
 async def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
@@ -467,13 +467,13 @@ async def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
     async with answering(one) as port:
         # The time left allows some two silent units in each poll.
         short = Target(
-            "dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=0.5), options={"timeout": "150ms"}
+            "dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2), options={"timeout": "600ms"}
         )
         collector = modbus.open_collector(short, what)
         first = await collector.poll(1)
         assert {p.tags["circuit"] for p in first.points} == {"psu-1"}
         assert "unit 6 holding:10: not asked yet" in first.missing
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (result := await collector.poll(2)).missing:
                 pass
         await collector.aclose()

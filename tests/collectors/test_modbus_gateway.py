@@ -23,7 +23,7 @@ model: M
 kind: meter
 protocol: modbus
 source: none
-transport: {timeout: 200ms}
+transport: {timeout: 1s}
 match: {units: [9], at: "holding:0", min: 7, max: 7}
 groups:
   - tags: {kind: meter, circuit: total, side: input}

@@ -16,7 +16,7 @@ METER = {0: 0x4366, 1: 0x0000, 18: 0x4248, 19: 0x0000}
 
 
 def target(port: int, **options: str) -> Target:
-    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2), options=options)
+    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=20), options=options)
 
 
 def candidates() -> list[Profile]:
@@ -65,7 +65,7 @@ async def test_a_silent_unit_is_asked_once_for_all_profiles() -> None:
     assert len(ours) > 3
     async with answering(silent) as port:
         with pytest.raises(DeviceTimeoutError, match=r"unit 1 .*timeout; no unit of the profiles .* answers"):
-            await modbus.identify(replace(target(port), timeout=timedelta(seconds=0.1)), ours)
+            await modbus.identify(replace(target(port), timeout=timedelta(seconds=1)), ours)
     assert asked == [1]
 
 

@@ -43,7 +43,7 @@ def requests(sent: bytes) -> Iterator[tuple[int, int]]:
 
 
 def target(port: int) -> Target:
-    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2))
+    return Target("dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=20))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -94,7 +94,7 @@ class Broker:
                 await writer.drain()
 
     def target(self) -> Target:
-        return Target("bms", "mqtt", f"127.0.0.1:{self.port}", timeout=timedelta(seconds=5), username="watt")
+        return Target("bms", "mqtt", f"127.0.0.1:{self.port}", timeout=timedelta(seconds=20), username="watt")
 
 
 @asynccontextmanager
@@ -112,7 +112,7 @@ async def listening(broker: Broker, profile: Profile = PROFILE) -> AsyncIterator
 
 
 async def until(collector: MqttCollector, good: Callable[[PollResult], object]) -> PollResult:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not good(result := await collector.poll(1)):
             await asyncio.sleep(0.01)
     return result
@@ -187,7 +187,7 @@ async def test_a_broker_that_never_says_hello_is_a_timeout_and_leaves_nothing_op
     with pytest.raises((DeviceTimeoutError, DeviceRefusedError), match=r"bms 127\.0\.0\.1:\d+: "):
         await collector.poll(1)
     await collector.aclose()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await broker.is_empty.wait()
     server.close()
     await server.wait_closed()

@@ -48,7 +48,7 @@ async def poller() -> AsyncIterator[Callable[[str], Poller]]:
 
 async def heard(poller: Poller, names: set[str]) -> int:
     """Poll until these fields of power, and others, have been heard; return the epoch second after that poll."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for second in count():
             points = await poller.poll(second * SECOND)
             if names <= {name for point in of(points, "power") for name in point.fields}:

@@ -165,7 +165,7 @@ async def run(fleet: Fleet, steps: Sequence[tuple[Callable[[Point], bool], Calla
         if not left:
             stop.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await Runtime(fleet, put).run(stop)
 
 

@@ -201,7 +201,7 @@ async def test_played_messages_are_there_at_once_when_retained_and_told_over_and
     heard: list[tuple[str, bool, bytes]] = []
     async with play({"mqtt": messages}, Path()) as url, make_client(target_of(url)) as client:
         await client.subscribe("a/#")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for message in client.messages:
                 assert isinstance(message.payload, bytes)
                 heard.append((str(message.topic), bool(message.retain), message.payload))

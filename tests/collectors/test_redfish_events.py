@@ -40,7 +40,7 @@ class Listener:
         self.pushed: asyncio.Queue[Sequence[Point]] = asyncio.Queue()
 
     async def next(self) -> Sequence[Point]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.pushed.get()
 
 
@@ -114,7 +114,7 @@ async def test_a_lost_stream_is_opened_again(service: Service) -> None:
     for number in range(3):
         service.events.put_nowait(event(MessageId=f"Power.1.2.BreakerTripped{number}"))
         service.events.put_nowait(None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             [hint] = await heard.get()
         assert hint == Hint("", frozenset(("power", "bus")))
     await watch.close()

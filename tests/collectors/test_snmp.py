@@ -55,7 +55,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     command = ["env", f"SNMP_PERSISTENT_DIR={folder}", f"SNMPCONFPATH={folder}", "MIBS="]
     command += [str(program("snmpd")), "-f", "-C", "-c", str(conf), "-Lf", str(folder / "log"), "-r"]
     with running(command, lambda: udp_answers(port)):
-        yield Agent(Target("leaf-9", "snmp", f"127.0.0.1:{port}", username="public", timeout=timedelta(seconds=2)))
+        yield Agent(Target("leaf-9", "snmp", f"127.0.0.1:{port}", username="public", timeout=timedelta(seconds=20)))
 
 
 def free_udp_port() -> int:

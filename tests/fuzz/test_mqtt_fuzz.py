@@ -275,7 +275,7 @@ async def hear_all(client: aiomqtt.Client, poll: Callable[[], Any]) -> PollResul
             await client.publish(topic, payload)
     for topic, payload in sound_messages():
         await client.publish(topic, payload)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             result: PollResult = await poll()
             if any(p.tags.get("device") == "sound" for p in result.points):

@@ -186,7 +186,7 @@ async def run_with_faults(page: Page, control: str) -> tuple[dict[str, Row], boo
     factory.faults.inject("feed_lost", "A01", START + 85, 10)
 
     async def pass_by() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (NOW + 15) not in {fault.start for fault in factory.faults.known}:
                 await asyncio.sleep(0.01)
         page.planned = factory.faults.known

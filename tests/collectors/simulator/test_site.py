@@ -48,7 +48,7 @@ async def begin(directory: Path, gpus: int, *faults: Path) -> asyncio.subprocess
 
 
 def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5.0) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return json.load(answer)
 
 
