@@ -33,8 +33,8 @@ from collectors.process import Pollers, SimulatorError, simulator
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from collectors.settings import CollectorsSettings, build_targets
+from collectors.snmp.traps_port import open_port
 from collectors.terminal import PRINTERS, complain, print_found, print_offer, print_proof
-from collectors.traps_port import open_port
 from dashboard.settings import DashboardSettings
 from storage.config import ConfigError, InvalidValueError, load_yaml
 from storage.point import Point

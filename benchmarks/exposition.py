@@ -22,9 +22,9 @@ RECORDED = ROOT / "tests" / "collectors" / "data" / "expositions"
 sys.path.insert(0, str(ROOT))
 
 from collectors.collector import Target  # noqa: E402
-from collectors.exposition import ExpositionCollector  # noqa: E402
-from collectors.exposition_match import choose  # noqa: E402
-from collectors.exposition_text import Parser  # noqa: E402
+from collectors.exposition.collector import ExpositionCollector  # noqa: E402
+from collectors.exposition.match import choose  # noqa: E402
+from collectors.exposition.text import Parser  # noqa: E402
 from collectors.profile import Library, Profile  # noqa: E402
 
 #: how much cheaper than the peer we promise to be, cold and with allow-list

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from collectors.collector import Target  # noqa: E402
-from collectors.gnmi import open_collector  # noqa: E402
+from collectors.gnmi.collector import open_collector  # noqa: E402
 from collectors.process import spare_gc  # noqa: E402
 from collectors.profile import Profile, load_profile  # noqa: E402
 

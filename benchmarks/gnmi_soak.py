@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from gnmi_site import NAME, Site, small_profile  # noqa: E402
 
 from collectors.collector import CollectError, Target  # noqa: E402
-from collectors.gnmi import GnmiCollector  # noqa: E402
+from collectors.gnmi.collector import GnmiCollector  # noqa: E402
 from collectors.profile import Profile  # noqa: E402
 
 PERIOD_S = 2.0

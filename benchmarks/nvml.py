@@ -21,9 +21,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from nvml_scenario import nvml_host, say  # noqa: E402
 
-from collectors import nvml  # noqa: E402
 from collectors.collector import Target  # noqa: E402
-from collectors.nvml import NvmlCollector  # noqa: E402
+from collectors.nvml import collector as nvml  # noqa: E402
+from collectors.nvml.collector import NvmlCollector  # noqa: E402
 
 PERIOD_S = 5.0
 PEER = """

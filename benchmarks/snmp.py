@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 from collectors.collector import Target  # noqa: E402
 from collectors.profile import Library  # noqa: E402
-from collectors.snmp import SnmpCollector  # noqa: E402
-from collectors.snmp_client import SnmpClient  # noqa: E402
+from collectors.snmp.client import SnmpClient  # noqa: E402
+from collectors.snmp.collector import SnmpCollector  # noqa: E402
 
 PORTS, PRIORITIES = 64, 8
 IF, IFX, PFC = "1.3.6.1.2.1.2.2.1", "1.3.6.1.2.1.31.1.1.1", "1.3.6.1.4.1.9.9.813.1.2.1"

@@ -1,1 +1,1 @@
-"""How devices are asked: one module per protocol, one profile per device model. Imports storage only."""
+"""How devices are asked: one folder per protocol, one profile per device model. Imports storage only."""

@@ -32,7 +32,7 @@ from collectors.settings import CollectorsSettings, DiscoverySettings, HttpList,
 from storage.config import InvalidValueError
 
 if TYPE_CHECKING:
-    from collectors.exposition_http import Client
+    from collectors.exposition.http import Client
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +249,7 @@ def check_source(source: DiscoverySettings) -> None:
 
 
 def _client(source: HttpList) -> "Client":
-    from collectors.exposition_http import Client  # aiohttp, for those who use it
+    from collectors.exposition.http import Client  # aiohttp, for those who use it
 
     url = source.url
     asked = Target(

@@ -81,7 +81,7 @@ async def draft(target: Target, library: Library, walk: Walk) -> Draft:
             f"{target.name}: {target.protocol} is not walked, only {', '.join(PROTOCOLS)}; "
             "write the profile by hand: docs/profiles.md"
         )
-    made: Draft = await import_module(f"collectors.{target.protocol}_draft").draft(target, library, walk)
+    made: Draft = await import_module(f"collectors.{target.protocol}.draft").draft(target, library, walk)
     return made
 
 

@@ -1,6 +1,7 @@
 """Whether a GPU's energy and power can be true, judged by what the same source said before.
 
-For metrics pages: they come through programs that cache, scale and restart. (`collectors/nvml.py` judges NVML itself.)
+For metrics pages: they come through programs that cache, scale and restart. (`collectors/nvml/agent/truth.py` judges
+NVML itself.)
 
 - Power above twice the limit is refused.
 - Energy that grew by more than 1.3 times the limit (3000 W where it is unknown) allows is refused. An exporter renews

@@ -280,7 +280,7 @@ def _state_of(error: CollectError) -> int:
 
 def _module(protocol: str, shared: Shared | None) -> tuple[Any, Mapping[str, Any]]:
     """Return a protocol's module, loaded now, and what its functions take beside the rest: what targets share."""
-    module = import_module(f"collectors.{protocol}")
+    module = import_module(f"collectors.{protocol}.collector")
     if shared is None or not hasattr(module, "make_shared"):
         return module, {}
     if protocol not in shared:

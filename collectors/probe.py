@@ -130,7 +130,7 @@ async def examine(target: Target, profile: Profile | None) -> list[str]:
 
     What stops it is a line too: the points are there already.
     """
-    look = getattr(import_module(f"collectors.{target.protocol}"), "examine", None)
+    look = getattr(import_module(f"collectors.{target.protocol}.collector"), "examine", None)
     if look is None or profile is None:
         return []
     try:

@@ -141,7 +141,7 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _all_mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
     yield from mistakes(profile, stem)
-    check = getattr(import_module(f"collectors.{profile.protocol}"), "check_profile", None)
+    check = getattr(import_module(f"collectors.{profile.protocol}.collector"), "check_profile", None)
     if check is not None:
         yield from check(profile)
 

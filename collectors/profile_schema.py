@@ -16,8 +16,12 @@ from typing import Any, Literal, cast, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from collectors import exposition_each, exposition_match, gnmi_rows, mqtt_profile, snmp_rows
+from collectors.exposition import each as exposition_each
+from collectors.exposition import match as exposition_match
+from collectors.gnmi import rows as gnmi_rows
+from collectors.mqtt import profile as mqtt_profile
 from collectors.profile_model import Derived, Group, PointSpec, Poll, Profile, Protocol
+from collectors.snmp import rows as snmp_rows
 from collectors.units import fitting_units
 from storage.schema import MEASUREMENTS
 

@@ -25,7 +25,7 @@ from collectors.profile import Library
 from storage.point import Point
 
 if TYPE_CHECKING:
-    from collectors.traps import TrapReceiver
+    from collectors.snmp.traps import TrapReceiver
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Runtime:
         """Hear the targets' notifications until cancelled."""
         if self._fleet.traps is None:
             return
-        from collectors.traps import Door, TrapReceiver  # pysnmp: only who listens pays for it
+        from collectors.snmp.traps import Door, TrapReceiver  # pysnmp: only who listens pays for it
 
         snmp = [poller.target for poller in self._pollers.values() if poller.target.protocol == "snmp"]
         doors = [Door(target, partial(self._take_trap, target.name)) for target in snmp]

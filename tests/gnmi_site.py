@@ -11,7 +11,7 @@ import grpc.aio
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
 from collectors.collector import PollResult, Target
-from collectors.gnmi import GnmiCollector
+from collectors.gnmi.collector import GnmiCollector
 from collectors.profile import Group, PointSpec, Poll, Profile, load_profile
 from collectors.simulator import gnmi as simulator
 from collectors.simulator.factory import Factory

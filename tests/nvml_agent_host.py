@@ -12,9 +12,9 @@ import pynvml
 import pytest
 from nvml_scenario import forbidden_calls, nvml_host, say
 
-from collectors.nvml_agent.calls import attach
-from collectors.nvml_agent.driver import Driver
-from collectors.nvml_agent.settings import Settings
+from collectors.nvml.agent.calls import attach
+from collectors.nvml.agent.driver import Driver
+from collectors.nvml.agent.settings import Settings
 from storage.schema import MEASUREMENTS
 
 #: where Linux has the boards of the simulator

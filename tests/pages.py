@@ -8,9 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
-from collectors import exposition
 from collectors.collector import PollResult, Target
-from collectors.exposition import ExpositionCollector
+from collectors.exposition import collector as exposition
+from collectors.exposition.collector import ExpositionCollector
 from collectors.profile import Profile, load_profile
 from storage.point import FieldValue, Point
 

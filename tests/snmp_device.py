@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from collectors import snmp
 from collectors.collector import PollResult, Target
 from collectors.profile import Profile, load_profile
 from collectors.recording import load_recording
@@ -17,6 +16,7 @@ from collectors.simulator.mib import Mib
 from collectors.simulator.quirks import Quirks
 from collectors.simulator.replay_snmp import read_mib
 from collectors.simulator.snmp_agent import Agent
+from collectors.snmp import collector as snmp
 from storage.point import FieldValue
 
 GOLDEN = Path(__file__).parent / "collectors" / "golden"

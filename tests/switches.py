@@ -14,8 +14,8 @@ from collectors.simulator.factory import Factory
 from collectors.simulator.layout import build_layout
 from collectors.simulator.quirks import Quirks
 from collectors.simulator.service import Service
-from collectors.snmp import SnmpCollector
-from collectors.snmp_anchor import Clock
+from collectors.snmp.anchor import Clock
+from collectors.snmp.collector import SnmpCollector
 from storage.point import Point
 
 START_NS = 1_760_000_000 * 10**9

@@ -94,7 +94,7 @@ def test_every_import_keeps_to_the_house_s_rules() -> None:
         ("collectors.simulator.snmp", "from ..profile import Profile"),
         ("collectors.simulator.snmp", "from storage.point import Point"),
         ("dashboard.api", "from collectors.inventory import Inventory"),
-        ("dashboard.api", "import_module('collectors.snmp')"),
+        ("dashboard.api", "import_module('collectors.snmp.collector')"),
         ("dashboard.api", "importlib.import_module(f'collectors.{name}')"),
         ("dashboard.kpis.energy", "from storage.store import Store"),
         ("dashboard.idle", "from dashboard.snapshot import Snapshot"),
@@ -124,10 +124,20 @@ def test_what_is_allowed_is_no_breach(module: str, source: str) -> None:
 def test_a_protocol_s_library_is_imported_by_its_own_modules_alone() -> None:
     """A collector that polls SNMP alone must not pay for gRPC."""
     owners = {"grpc": "gnmi", "gufo": "snmp", "aiomqtt": "mqtt", "pynvml": "nvml"}
-    for path in sorted((ROOT / "collectors").glob("*.py")):
+    for path in sources():
+        module = module_name(path)
+        if not within(module, "collectors") or within(module, "collectors.simulator"):
+            continue
         for imported in imports(path.read_text("utf-8"), "collectors"):
             owner = owners.get(imported.partition(".")[0])
-            assert owner is None or path.stem.startswith(owner), f"{path.name} imports {imported}"
+            assert owner is None or within(module, f"collectors.{owner}"), f"{module} imports {imported}"
+
+
+def test_what_all_protocols_share_loads_none_of_them() -> None:
+    """`collectors/<protocol>/collector.py` is loaded by name, when a target or a profile names the protocol."""
+    for path in sorted((ROOT / "collectors").glob("*.py")):
+        loaded = {name for name in imports(path.read_text("utf-8"), "collectors") if name.endswith(".collector")}
+        assert not loaded - {"collectors.collector"}, path.name
 
 
 def test_data_is_never_imported() -> None:

@@ -7,8 +7,8 @@ import pytest
 from pages import TIME_NS, one, page, poll, read, target
 from services import free_port, listens, program, running
 
-from collectors import exposition
-from collectors.exposition import ExpositionCollector
+from collectors.exposition import collector as exposition
+from collectors.exposition.collector import ExpositionCollector
 from collectors.profile import load_profile
 
 

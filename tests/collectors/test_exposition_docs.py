@@ -6,8 +6,8 @@ from pathlib import Path
 from pages import one, read
 
 from collectors.address import PAGE_OPTIONS
-from collectors.exposition_match import USUAL_PATHS, choose
-from collectors.exposition_text import Parser
+from collectors.exposition.match import USUAL_PATHS, choose
+from collectors.exposition.text import Parser
 from collectors.profile import Library, load_profile
 
 DOC = (Path(__file__).parents[2] / "docs" / "sources" / "exposition.md").read_text("utf-8")

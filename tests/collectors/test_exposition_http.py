@@ -11,7 +11,6 @@ from aiohttp import web
 from pages import TIME_NS, Handler, one, page, poll, read, serve, target
 from services import free_port
 
-from collectors import exposition, exposition_http
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -19,6 +18,8 @@ from collectors.collector import (
     DeviceTimeoutError,
     ProtocolError,
 )
+from collectors.exposition import collector as exposition
+from collectors.exposition import http as exposition_http
 from collectors.profile import load_profile
 from storage.config import Secret
 

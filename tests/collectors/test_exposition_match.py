@@ -4,7 +4,6 @@ import pytest
 from aiohttp import web
 from pages import Handler, page, poll, profile_of, serve, target
 
-from collectors import exposition
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -12,7 +11,8 @@ from collectors.collector import (
     ProtocolError,
     UnknownDeviceError,
 )
-from collectors.exposition_match import choose
+from collectors.exposition import collector as exposition
+from collectors.exposition.match import choose
 from collectors.profile import Profile, load_profile
 from storage.config import ConfigError
 

@@ -3,8 +3,8 @@
 import pytest
 from pages import one, page, profile_of, read, target
 
-from collectors import exposition
 from collectors.collector import ProtocolError
+from collectors.exposition import collector as exposition
 from storage.config import ConfigError
 
 TOKENS: dict[str, object] = {"to": "inference.output_tokens_total", "at": "tokens_total"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors import exposition_text
-from collectors.exposition_text import Page, Parser, parse_labels
+from collectors.exposition import text as exposition_text
+from collectors.exposition.text import Page, Parser, parse_labels
 
 PAGES = sorted((Path(__file__).parent / "data" / "expositions").glob("*.prom"))
 

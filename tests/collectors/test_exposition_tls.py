@@ -12,8 +12,8 @@ from aiohttp import web
 from certificates import make_certificate
 from pages import Handler, one, page, poll, serve, target
 
-from collectors import exposition
 from collectors.collector import AuthenticationError, CollectError, DeviceRefusedError, ProtocolError
+from collectors.exposition import collector as exposition
 from collectors.profile import load_profile
 from storage.config import Secret
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pygnmi.spec.v080 import gnmi_pb2
 
-from collectors import gnmi
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target
-from collectors.gnmi_client import GnmiClient, make_path
-from collectors.gnmi_rows import Ports, parse_leaf
+from collectors.gnmi import collector as gnmi
+from collectors.gnmi.client import GnmiClient, make_path
+from collectors.gnmi.rows import Ports, parse_leaf
 from collectors.profile import Group, PointSpec, Profile, load_profile
 from storage.config import ConfigError
 

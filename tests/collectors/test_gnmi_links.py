@@ -7,9 +7,9 @@ import pytest
 from gnmi_site import LEAF, Site, every, of, small_profile, until
 
 from collectors.collector import Pushing
-from collectors.gnmi import GnmiCollector
-from collectors.gnmi_links import Link, LinkTable, read_ports
-from collectors.gnmi_rows import Ports
+from collectors.gnmi.collector import GnmiCollector
+from collectors.gnmi.links import Link, LinkTable, read_ports
+from collectors.gnmi.rows import Ports
 from storage.point import Point
 
 UP, DOWN = {"admin_status": "up", "oper_status": "up"}, {"admin_status": "up", "oper_status": "down"}

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 from gnmi_site import LEAF, Site, every, of, small_profile
 
-from collectors.gnmi import GnmiCollector
-from collectors.gnmi_map import MapGuard, read_map
-from collectors.gnmi_rows import Ports
+from collectors.gnmi.collector import GnmiCollector
+from collectors.gnmi.map import MapGuard, read_map
+from collectors.gnmi.rows import Ports
 
 FRESH = {"Ethernet0": "oid:0x1000000000002", "Ethernet8": "oid:0x1000000000003"}
 PORTS = Ports({"etp1": "Ethernet0", "etp2": "Ethernet8"}, {"Ethernet0": "etp1", "Ethernet8": "etp2"})

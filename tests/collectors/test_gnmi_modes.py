@@ -12,11 +12,11 @@ from gnmi_site import START, Site, every, json_value, of, small_profile, until
 from pygnmi.spec.v080 import gnmi_pb2
 
 from collectors.collector import AuthenticationError, DeviceRefusedError, DeviceTimeoutError, ProtocolError
-from collectors.gnmi import GnmiCollector
-from collectors.gnmi_answers import make_path, read_notifications
-from collectors.gnmi_client import GnmiClient, GnmiStream
-from collectors.gnmi_rows import parse_leaf
-from collectors.gnmi_source import Source, rest_s
+from collectors.gnmi.answers import make_path, read_notifications
+from collectors.gnmi.client import GnmiClient, GnmiStream
+from collectors.gnmi.collector import GnmiCollector
+from collectors.gnmi.rows import parse_leaf
+from collectors.gnmi.source import Source, rest_s
 from collectors.poller import Poller
 from collectors.profile import Group, Library, PointSpec
 

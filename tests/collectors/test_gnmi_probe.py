@@ -3,8 +3,8 @@
 import pytest
 from gnmi_site import Site
 
-from collectors import gnmi
 from collectors.collector import DeviceRefusedError
+from collectors.gnmi import collector as gnmi
 from collectors.profile import load_profile
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from collectors.collector import CollectError, PollResult, Target
 from collectors.decode import Batch
-from collectors.gnmi_rows import Ports, Table, read_tables
+from collectors.gnmi.rows import Ports, Table, read_tables
 from collectors.probe import missing, not_given
 from collectors.profile import load_profile
 

@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
-from collectors import gnmi
 from collectors.collector import Target
+from collectors.gnmi import collector as gnmi
 from collectors.profile import load_profile
 
 CASES = Path(__file__).parent / "data" / "gnmi"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from collectors.gnmi_resets import Counters
+from collectors.gnmi.resets import Counters
 from storage.point import Point
 
 INTERVAL_S = 10.0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from collectors.collector import CollectError, PollResult, Target
 from collectors.decode import Batch
-from collectors.gnmi_leaves import read_address, read_leaf, read_light, read_text
-from collectors.gnmi_rows import Ports, parse_leaf, read_tables
+from collectors.gnmi.leaves import read_address, read_leaf, read_light, read_text
+from collectors.gnmi.rows import Ports, parse_leaf, read_tables
 from collectors.profile import Profile
 from storage.config import ConfigError
 

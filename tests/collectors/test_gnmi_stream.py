@@ -8,11 +8,11 @@ import pytest
 from gnmi_site import Site, json_value, serve, until
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
-from collectors import gnmi_client
 from collectors.collector import DeviceRefusedError, ProtocolError
-from collectors.gnmi_answers import read_notifications
-from collectors.gnmi_client import GnmiClient, GnmiStream
-from collectors.gnmi_stream import CHANGES_KEPT, Changes, Sampler
+from collectors.gnmi import client as gnmi_client
+from collectors.gnmi.answers import read_notifications
+from collectors.gnmi.client import GnmiClient, GnmiStream
+from collectors.gnmi.stream import CHANGES_KEPT, Changes, Sampler
 
 
 async def test_sampled_values_are_read_while_nobody_fetches_them_and_the_newest_counts(site: Site) -> None:

@@ -9,8 +9,8 @@ import pytest
 from certificates import make_certificate
 from gnmi_site import Site, small_profile
 
-from collectors import gnmi
 from collectors.collector import AuthenticationError, CollectError, DeviceRefusedError, Target
+from collectors.gnmi import collector as gnmi
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from aiohttp import web
 from pages import TIME_NS, one, page, read, serve
 
 from collectors.collector import Target
-from collectors.exposition import identify
-from collectors.exposition_match import Match
+from collectors.exposition.collector import identify
+from collectors.exposition.match import Match
 from collectors.probe import not_given
 from collectors.profile import Profile, load_profile
 from storage.config import ConfigError

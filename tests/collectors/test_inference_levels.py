@@ -9,7 +9,7 @@ from aiohttp import web
 from pages import TIME_NS, exactly, page, read, told
 
 from collectors.collector import Target, UnknownDeviceError
-from collectors.exposition import ExpositionCollector, identify
+from collectors.exposition.collector import ExpositionCollector, identify
 from collectors.probe import not_given
 from collectors.profile import Library, load_profile
 

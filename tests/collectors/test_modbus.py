@@ -11,10 +11,10 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from collectors import modbus
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, PollResult, ProtocolError, Target
-from collectors.modbus_address import Address, decode, parse_address
-from collectors.modbus_client import Connection
+from collectors.modbus import collector as modbus
+from collectors.modbus.address import Address, decode, parse_address
+from collectors.modbus.client import Connection
 from collectors.profile import Derived, Group, PointSpec, Profile, load_profile
 from storage.config import ConfigError
 from storage.point import Point
@@ -255,7 +255,7 @@ class Time:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = 0.0
-        for module in ("collectors.modbus", "collectors.modbus_reader"):
+        for module in ("collectors.modbus.collector", "collectors.modbus.reader"):
             monkeypatch.setattr(f"{module}.now", lambda: asyncio.get_running_loop().time() + self.ahead)
 
 

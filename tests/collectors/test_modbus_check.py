@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.modbus_check import check_profile
+from collectors.modbus.check import check_profile
 from collectors.profile import Library, load_profile
 from storage.config import ConfigError
 

@@ -7,7 +7,7 @@ import pytest
 from modbus_bus import MemoryLoop, Request, frame, registers, run_in_memory
 
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, ProtocolError, Target
-from collectors.modbus_client import Address, Connection, FailedSpanError, RefusedSpanError, UnreachedError, Wire
+from collectors.modbus.client import Address, Connection, FailedSpanError, RefusedSpanError, UnreachedError, Wire
 
 TARGET = Target("cdu-3", "modbus", "10.0.0.7:502")
 TWO = Address(3, 10, 2)

@@ -11,9 +11,9 @@ import pytest
 from modbus_bus import MemoryLoop, Request, all_but, answering, frame, registers, run_in_memory
 
 from collectors.collector import CollectError, DeviceTimeoutError, Target
-from collectors.modbus_address import Address
-from collectors.modbus_client import Connection, NoTimeError, Wire
-from collectors.modbus_gateway import Gateway, Gateways
+from collectors.modbus.address import Address
+from collectors.modbus.client import Connection, NoTimeError, Wire
+from collectors.modbus.gateway import Gateway, Gateways
 from collectors.poller import UNREACHABLE, Poller, Shared
 from collectors.profile import Library
 

@@ -10,7 +10,7 @@ from modbus_bus import MemoryLoop, Request, frame, registers, run_in_memory
 
 from collectors.address import parse_target_url
 from collectors.collector import CollectError, PollResult, Target
-from collectors.modbus import open_collector
+from collectors.modbus.collector import open_collector
 from collectors.profile import Profile
 
 ILLEGAL_ADDRESS = b"\x83\x02"

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from modbus_bus import answering, registers
 
-from collectors import modbus
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target, UnknownDeviceError
+from collectors.modbus import collector as modbus
 from collectors.profile import Library, Profile
 
 #: a meter: 230 V to neutral and 50 Hz as float32

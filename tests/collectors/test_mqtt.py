@@ -13,7 +13,6 @@ import pytest
 from services import free_port, listens, program, running
 from wire import tapped
 
-from collectors import mqtt
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -24,6 +23,7 @@ from collectors.collector import (
     Pushing,
     Target,
 )
+from collectors.mqtt import collector as mqtt
 from collectors.profile import Profile, load_profile
 from storage.config import ConfigError
 from storage.point import Point

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from collectors import mqtt, mqtt_client
 from collectors.collector import AuthenticationError, DeviceRefusedError, DeviceTimeoutError, PollResult, Target
-from collectors.mqtt import MqttCollector
-from collectors.mqtt_client import Board, Message, take
+from collectors.mqtt import client as mqtt_client
+from collectors.mqtt import collector as mqtt
+from collectors.mqtt.client import Board, Message, take
+from collectors.mqtt.collector import MqttCollector
 from collectors.profile import Profile, load_profile
 from storage.point import Point
 

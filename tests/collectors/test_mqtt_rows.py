@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from collectors.collector import DeviceTimeoutError, PollResult, Target
-from collectors.mqtt import MqttCollector
-from collectors.mqtt_client import Board, Message, take
+from collectors.mqtt.client import Board, Message, take
+from collectors.mqtt.collector import MqttCollector
 from collectors.profile import PACKAGED, load_profile
 from storage.config import ConfigError
 from storage.point import FieldValue

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from nvml_scenario import say
 
-from collectors import nvml, nvml_process
 from collectors.collector import (
     CollectError,
     DeviceRefusedError,
@@ -25,8 +24,10 @@ from collectors.collector import (
     PollResult,
     Target,
 )
-from collectors.nvml import NvmlCollector
-from collectors.nvml_agent.settings import Settings
+from collectors.nvml import collector as nvml
+from collectors.nvml import process as nvml_process
+from collectors.nvml.agent.settings import Settings
+from collectors.nvml.collector import NvmlCollector
 from collectors.profile import load_profile
 from collectors.simulator import nvml as simulator
 from collectors.simulator.factory import Factory
@@ -173,7 +174,7 @@ async def test_identity_is_told_once_an_hour_and_when_it_changes(site: Site) -> 
 async def test_lost_gpu_says_so_and_the_others_go_on(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     await site.poll()
     site.write(lambda columns: columns["lost"].__setitem__(2, 1.0))
-    with caplog.at_level(logging.INFO, logger="collectors.nvml"):
+    with caplog.at_level(logging.INFO, logger="collectors.nvml.collector"):
         for _ in range(2):
             result = await site.poll()
             assert gpu(result, site.uuid(2)).fields == {"lost": 1}

@@ -8,8 +8,8 @@ import pynvml
 import pytest
 from nvml_agent_host import ADDRESSES, Host, agent_host
 
-from collectors.nvml_agent.calls import NOT_SUPPORTED, Calls
-from collectors.nvml_agent.identity import socket_of
+from collectors.nvml.agent.calls import NOT_SUPPORTED, Calls
+from collectors.nvml.agent.identity import socket_of
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from nvml_scenario import nvml_host, say
 
-from collectors import nvml_process
 from collectors.collector import DeviceRefusedError, DeviceTimeoutError, PollResult, Target
-from collectors.nvml import NvmlCollector
-from collectors.nvml_agent.settings import Settings
+from collectors.nvml import process as nvml_process
+from collectors.nvml.agent.settings import Settings
+from collectors.nvml.collector import NvmlCollector
 from collectors.simulator import nvml_python
 from storage.point import Point
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from collectors.nvml_agent.calls import binding_complaint
-from collectors.nvml_agent.interval import Interval
-from collectors.nvml_agent.reads import unhealthy
-from collectors.nvml_agent.truth import Energy, impossible
-from collectors.nvml_events import describe
+from collectors.nvml.agent.calls import binding_complaint
+from collectors.nvml.agent.interval import Interval
+from collectors.nvml.agent.reads import unhealthy
+from collectors.nvml.agent.truth import Energy, impossible
+from collectors.nvml.events import describe
 
 
 def believed(readings: list[tuple[float, float]], watts: float = 700.0, energy: Energy | None = None) -> list[bool]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.nvml_agent.workload import FIRST_NAMESPACE, Processes, Workload, agreed, parse_cgroup
+from collectors.nvml.agent.workload import FIRST_NAMESPACE, Processes, Workload, agreed, parse_cgroup
 
 UID = "0f6b7a2c-1d3e-4f50-8a9b-c0d1e2f30415"
 SYSTEMD_UID = UID.replace("-", "_")

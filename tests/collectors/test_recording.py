@@ -10,14 +10,14 @@ import aiohttp
 import pytest
 
 from collectors.collector import PollResult
-from collectors.mqtt_client import make_client
+from collectors.mqtt.client import make_client
 from collectors.probe import target_of
 from collectors.recording import Recording, differences, expectation, load_recording
 from collectors.simulator.replay import play
 from collectors.simulator.replay_modbus import read_units
 from collectors.simulator.replay_redfish import read_tree
 from collectors.simulator.replay_snmp import read_mib
-from collectors.snmp_client import SnmpClient
+from collectors.snmp.client import SnmpClient
 from storage.config import ConfigError
 from storage.point import Point
 

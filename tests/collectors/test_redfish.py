@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from redfish_service import CDU, Service
 
-from collectors import redfish
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -17,7 +16,8 @@ from collectors.collector import (
     Target,
 )
 from collectors.profile import Profile, load_profile
-from collectors.redfish import look_up, parse_path
+from collectors.redfish import collector as redfish
+from collectors.redfish.collector import look_up, parse_path
 from storage.config import ConfigError, Secret
 
 

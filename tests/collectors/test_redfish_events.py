@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 from redfish_service import CDU, STREAM, Service
 
-from collectors import redfish
 from collectors.collector import Collector, Pushing
 from collectors.profile import load_profile
-from collectors.redfish_client import Session
-from collectors.redfish_events import EventParser, Hint, Watch, read_hints
+from collectors.redfish import collector as redfish
+from collectors.redfish.client import Session
+from collectors.redfish.events import EventParser, Hint, Watch, read_hints
 from storage.point import Point
 
 MOISTURE = f"{CDU}/LeakDetection/LeakDetectors/Moisture"

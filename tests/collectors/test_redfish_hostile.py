@@ -11,7 +11,6 @@ import pytest
 from aiohttp import web
 from redfish_service import CDU, SESSIONS, Service, served
 
-from collectors import redfish
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -21,8 +20,9 @@ from collectors.collector import (
     ProtocolError,
 )
 from collectors.profile import Profile, load_profile
-from collectors.redfish_client import Session
-from collectors.redfish_events import EventParser, Hint, Watch
+from collectors.redfish import collector as redfish
+from collectors.redfish.client import Session
+from collectors.redfish.events import EventParser, Hint, Watch
 from storage.config import Secret
 
 PUMPS = f"{CDU}/Pumps"

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from redfish_service import CDU, Service, served
 
-from collectors import redfish
 from collectors.collector import Collector, PollResult, UnknownDeviceError
 from collectors.profile import Profile, load_profile
-from collectors.redfish_coolant import heat_watts
+from collectors.redfish import collector as redfish
+from collectors.redfish.coolant import heat_watts
 from storage.config import ConfigError
 
 NODE = "/redfish/v1/Chassis/Node"

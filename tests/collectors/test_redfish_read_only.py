@@ -11,9 +11,9 @@ from devices import target_of
 from redfish_service import CDU, STREAM, served
 from wire import Wire, tapped
 
-from collectors import redfish
 from collectors.collector import CollectError, Target
 from collectors.profile import Library, Profile
+from collectors.redfish import collector as redfish
 from collectors.simulator import redfish as simulator
 from collectors.simulator.factory import Factory
 from collectors.simulator.layout import build_layout

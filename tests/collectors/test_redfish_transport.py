@@ -1,17 +1,16 @@
 """How a Redfish service is asked: connections, sessions, ETags, $expand, and what it is spared."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from email.utils import formatdate
 
 import pytest
 from redfish_service import CDU, SESSIONS, Service
 
-from collectors import redfish
 from collectors.collector import CollectError, Collector, PollResult, ProtocolError
 from collectors.profile import Profile, load_profile
-from collectors.redfish_client import Session, retry_after
-from collectors.redfish_rows import agrees
+from collectors.redfish import collector as redfish
+from collectors.redfish.client import Session, retry_after
+from collectors.redfish.rows import agrees
 from storage.config import Secret
 
 #: what a fast poll of the mock-up reads: two connectors, two pumps, two detectors, reservoir, filter, environment
@@ -274,4 +273,3 @@ async def test_closing_twice_and_before_the_first_poll_does_nothing(service: Ser
     await collector.aclose()
     await collector.aclose()
     assert service.paths.count(SESSIONS) == service.logins
-    assert service.target().timeout == timedelta(seconds=5)

@@ -14,8 +14,8 @@ from command import call
 from redfish_service import TREES, served
 from services import free_port, listens, until
 
-from collectors import redfish
 from collectors.profile import load_profile
+from collectors.redfish import collector as redfish
 from storage.point import Point
 
 #: tree -> profile, and the branches of the tree that it reads

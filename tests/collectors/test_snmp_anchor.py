@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from switches import START_NS, Switches, points_of, running_switches, value_of
 
-from collectors.snmp_anchor import Anchor, Clock
+from collectors.snmp.anchor import Anchor, Clock
 from storage.duckdb import DuckDBStore
 from storage.point import Point
 

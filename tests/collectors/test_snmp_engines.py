@@ -21,8 +21,8 @@ from pysnmp.smi.instrum import AbstractMibInstrumController
 from switches import Switches, running_switches
 
 from collectors.collector import AuthenticationError, CollectError, DeviceTimeoutError, Target
-from collectors.pdu_size import FIRST_WAIT_S, LARGEST, PduSize
-from collectors.snmp_client import SnmpClient
+from collectors.snmp.client import SnmpClient
+from collectors.snmp.pdu_size import FIRST_WAIT_S, LARGEST, PduSize
 from storage.config import Secret
 
 AUTH, PRIV = "auth-of-the-test", "priv-of-the-test"
@@ -221,7 +221,7 @@ def test_a_missing_password_is_told_with_its_key(auth: str, key: str) -> None:
 
 def test_pysnmp_is_not_loaded_for_devices_that_do_not_need_it() -> None:
     code = (
-        "import sys; from collectors import snmp; from collectors.collector import Target; "
+        "import sys; from collectors.snmp import collector as snmp; from collectors.collector import Target; "
         "from collectors.profile import load_profile; "
         "snmp.open_collector(Target('a', 'snmp', '127.0.0.1:161'), load_profile('sonic_snmp')); "
         "sys.exit(any(name.split('.')[0] == 'pysnmp' for name in sys.modules))"

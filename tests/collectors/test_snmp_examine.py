@@ -7,12 +7,12 @@ import pytest
 from rich.console import Console
 from snmp_recordings import DATA, OwnClock, played
 
-from collectors import snmp
 from collectors.collector import Target
 from collectors.probe import examine as look
 from collectors.profile import load_profile
 from collectors.simulator.mib import Mib
-from collectors.snmp_probe import Watch, examine
+from collectors.snmp import collector as snmp
+from collectors.snmp.probe import Watch, examine
 from collectors.terminal import print_offer
 
 FOLDER = DATA / "sonic_snmp"

@@ -32,8 +32,8 @@ from collectors.simulator.ber import (
     write_message,
 )
 from collectors.simulator.ber import END_OF_MIB as END
-from collectors.snmp import SnmpCollector
-from collectors.snmp_anchor import Clock
+from collectors.snmp.anchor import Clock
+from collectors.snmp.collector import SnmpCollector
 from storage.duckdb import DuckDBStore
 from storage.point import Point
 

@@ -6,7 +6,7 @@ import pytest
 from switches import Switches, points_of, running_switches
 
 from collectors.collector import PollResult, TakesTraps, Trap
-from collectors.snmp import SnmpCollector
+from collectors.snmp.collector import SnmpCollector
 from storage.point import Point
 
 DOWN, UP = "1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4"

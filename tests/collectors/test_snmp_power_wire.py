@@ -7,11 +7,11 @@ import pytest
 from snmp_device import START_NS, Answers, golden, pdu_type, served
 from snmp_recordings import DATA, read_agent
 
-from collectors import snmp
 from collectors.collector import CollectError, Target, UnknownDeviceError
 from collectors.profile import Library, Profile
 from collectors.simulator.mib import Mib
 from collectors.simulator.replay_snmp import read_mib
+from collectors.snmp import collector as snmp
 
 GET, GETNEXT, SET, GETBULK = 0xA0, 0xA1, 0xA3, 0xA5
 SNMP = {profile.profile: profile for profile in Library().of_protocol("snmp")}
@@ -70,7 +70,7 @@ def test_the_engines_name_no_way_to_write() -> None:
     """Methods of gufo-snmp and pysnmp that send a SET, and the PDU itself."""
     package = Path(snmp.__file__).parent
     names = set()
-    for name in ("snmp_gufo", "snmp_pysnmp", "snmp_client", "snmp_session"):
+    for name in ("gufo", "pysnmp", "client", "session"):
         for node in ast.walk(ast.parse((package / f"{name}.py").read_text("utf-8"))):
             names |= {node.attr} if isinstance(node, ast.Attribute) else set()
             names |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom | ast.Import) else set()

@@ -5,11 +5,11 @@ import math
 import pytest
 from snmp_recordings import DATA, START, OwnClock, found_points, played, read_points, same_fields
 
-from collectors import snmp
 from collectors.collector import CollectError, PollResult, Target
 from collectors.profile import load_profile
-from collectors.snmp_anchor import Clock
-from collectors.snmp_tables import read_groups
+from collectors.snmp import collector as snmp
+from collectors.snmp.anchor import Clock
+from collectors.snmp.tables import read_groups
 
 FOLDER = DATA / "sonic_snmp"
 NOW_NS = int(START * 1e9)

@@ -8,8 +8,8 @@ from collectors.collector import Target
 from collectors.decode import Batch
 from collectors.profile import Group, PointSpec, Profile, load_profile
 from collectors.row_rules import Rule
-from collectors.snmp_rows import Each, RowSearch
-from collectors.snmp_session import Value
+from collectors.snmp.rows import Each, RowSearch
+from collectors.snmp.session import Value
 from storage.config import ConfigError
 
 HEAD = "profile: x\nmodel: M\nkind: switch\nprotocol: {protocol}\nsource: none\ngroups:\n  - points:\n"

@@ -16,8 +16,8 @@ from collectors.collector import AuthenticationError, DeviceTimeoutError, PollRe
 from collectors.poller import OK, UNREACHABLE, Poller, open_collector
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
-from collectors.traps import Door, TrapReceiver
-from collectors.traps_port import open_port
+from collectors.snmp.traps import Door, TrapReceiver
+from collectors.snmp.traps_port import open_port
 from storage.config import Secret
 from storage.point import Point
 

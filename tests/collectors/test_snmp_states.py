@@ -10,7 +10,7 @@ from switches import START_NS, Switches, points_of, running_switches, value_of
 
 from collectors.collector import DeviceTimeoutError, PollResult
 from collectors.profile import load_profile
-from collectors.snmp import SnmpCollector
+from collectors.snmp.collector import SnmpCollector
 from storage.duckdb import DuckDBStore
 
 NAME = "leaf-1"

@@ -20,8 +20,8 @@ from collectors.collector import Target, Trap
 from collectors.poller import Poller
 from collectors.profile import Library
 from collectors.settings import CollectorsSettings, TrapSettings
-from collectors.traps import BURST, Door, Source, TrapReceiver
-from collectors.traps_port import open_port, plain_address
+from collectors.snmp.traps import BURST, Door, Source, TrapReceiver
+from collectors.snmp.traps_port import open_port, plain_address
 from storage.config import Secret
 from storage.point import Point
 
@@ -390,7 +390,7 @@ def test_an_address_that_is_not_this_host_s_is_named() -> None:
 async def test_a_port_that_is_given_up_is_taken_later(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collectors.traps.RETRY_S", 0.01)
+    monkeypatch.setattr("collectors.snmp.traps.RETRY_S", 0.01)
     caplog.set_level(logging.INFO)
     with open_port(("127.0.0.1", 0)) as taken:
         address = ("127.0.0.1", taken.getsockname()[1])

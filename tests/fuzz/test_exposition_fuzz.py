@@ -17,10 +17,10 @@ import pytest
 from pages import DATA, TIME_NS, target
 
 from collectors.collector import CollectError, PollResult
-from collectors.exposition import ExpositionCollector
-from collectors.exposition_each import PERSONAL
-from collectors.exposition_match import choose
-from collectors.exposition_text import Parser
+from collectors.exposition.collector import ExpositionCollector
+from collectors.exposition.each import PERSONAL
+from collectors.exposition.match import choose
+from collectors.exposition.text import Parser
 from collectors.profile import Library, Profile
 from collectors.simulator import exposition as simulator
 from collectors.simulator.factory import Factory

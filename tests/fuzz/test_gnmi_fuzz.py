@@ -21,11 +21,12 @@ from gnmi_site import START, small_profile
 from google.protobuf.message import DecodeError
 from pygnmi.spec.v080 import gnmi_pb2
 
-from collectors import gnmi_answers, gnmi_map
 from collectors.collector import CollectError, PollResult, Target
-from collectors.gnmi import GnmiCollector
-from collectors.gnmi_answers import Round
-from collectors.gnmi_health import Health
+from collectors.gnmi import answers as gnmi_answers
+from collectors.gnmi import map as gnmi_map
+from collectors.gnmi.answers import Round
+from collectors.gnmi.collector import GnmiCollector
+from collectors.gnmi.health import Health
 from collectors.profile import Group, PointSpec, Profile
 from storage.point import Point
 from storage.schema import MEASUREMENTS

@@ -22,9 +22,9 @@ import pytest
 from modbus_bus import MemoryLoop, Request, frame, registers, run_in_memory
 
 from collectors.collector import CollectError, PollResult, Target
-from collectors.modbus import ModbusCollector, open_collector
-from collectors.modbus_address import Address
-from collectors.modbus_client import Connection, RefusedSpanError, Wire
+from collectors.modbus.address import Address
+from collectors.modbus.client import Connection, RefusedSpanError, Wire
+from collectors.modbus.collector import ModbusCollector, open_collector
 from collectors.profile import Profile
 from storage.schema import MEASUREMENTS
 
@@ -324,7 +324,7 @@ async def test_damaged_answers_over_a_real_socket_disturb_no_neighbour(monkeypat
             writer.transport.abort()
 
     loop = asyncio.get_running_loop()
-    for module in ("collectors.modbus", "collectors.modbus_reader"):
+    for module in ("collectors.modbus.collector", "collectors.modbus.reader"):
         monkeypatch.setattr(f"{module}.now", lambda: loop.time() + rested)
     server = await asyncio.start_server(closing, "127.0.0.1", 0)
     collector = make("1s", server.sockets[0].getsockname()[1])

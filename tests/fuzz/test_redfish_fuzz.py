@@ -21,10 +21,10 @@ from redfish_service import TREES, Service, served
 
 from collectors.collector import CollectError, PollResult, Target
 from collectors.profile import load_profile
-from collectors.redfish import RedfishCollector
-from collectors.redfish_client import Answer, NoResourceError, Session, explained, retry_after
-from collectors.redfish_events import EventParser, read_hints
-from collectors.redfish_rows import Outcome
+from collectors.redfish.client import Answer, NoResourceError, Session, explained, retry_after
+from collectors.redfish.collector import RedfishCollector
+from collectors.redfish.events import EventParser, read_hints
+from collectors.redfish.rows import Outcome
 from storage.schema import MEASUREMENTS, check_value
 
 CASES = int(os.environ.get("TOKENWATT_FUZZ_CASES", "10000"))

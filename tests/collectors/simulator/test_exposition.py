@@ -13,9 +13,9 @@ from devices import target_of
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.utils import floatToGoString
 
-from collectors import exposition as collector
 from collectors.collector import DeviceRefusedError, DeviceTimeoutError, PollResult
-from collectors.exposition_text import Parser
+from collectors.exposition import collector
+from collectors.exposition.text import Parser
 from collectors.profile import load_profile
 from collectors.simulator import exposition as simulator
 from collectors.simulator.dcgm import DcgmPage

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 from devices import numbers, target_of
 
-from collectors import modbus as collector
 from collectors.collector import PollResult
+from collectors.modbus import collector
 from collectors.profile import Library, Profile, load_profile
 from collectors.simulator.factory import Factory
 from collectors.simulator.gear.classes import CLASSES

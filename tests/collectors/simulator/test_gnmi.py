@@ -13,7 +13,6 @@ import grpc.aio
 import pytest
 from pygnmi.spec.v080 import gnmi_pb2, gnmi_pb2_grpc
 
-from collectors import gnmi as collector
 from collectors.collector import (
     AuthenticationError,
     CollectError,
@@ -23,7 +22,8 @@ from collectors.collector import (
     ProtocolError,
     Target,
 )
-from collectors.gnmi_client import GnmiClient, GnmiStream, PollRefusedError, make_path
+from collectors.gnmi import collector
+from collectors.gnmi.client import GnmiClient, GnmiStream, PollRefusedError, make_path
 from collectors.profile import Group, PointSpec, Profile, load_profile
 from collectors.simulator import gnmi as simulator
 from collectors.simulator.factory import Factory

@@ -10,9 +10,9 @@ import pytest
 from devices import target_of
 from wire import tapped
 
-from collectors import modbus as collector
 from collectors.collector import Collector, DeviceRefusedError, DeviceTimeoutError, PollResult, Target
-from collectors.modbus_client import Address, Connection
+from collectors.modbus import collector
+from collectors.modbus.client import Address, Connection
 from collectors.profile import load_profile
 from collectors.simulator import modbus as simulator
 from collectors.simulator.factory import Factory

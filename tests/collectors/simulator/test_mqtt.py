@@ -12,8 +12,8 @@ import pytest
 from devices import target_of
 from wire import tapped
 
-from collectors import mqtt as collector
 from collectors.collector import CollectError, Collector, DeviceTimeoutError, PollResult
+from collectors.mqtt import collector
 from collectors.profile import load_profile
 from collectors.simulator import mqtt as simulator
 from collectors.simulator.factory import Factory

@@ -16,7 +16,7 @@ import pytest
 from devices import target_of
 from services import program
 
-from collectors import nvml as collector
+from collectors.nvml import collector
 from collectors.simulator import nvml as simulator
 from collectors.simulator import nvml_python
 from collectors.simulator.factory import Factory

@@ -11,9 +11,9 @@ import pytest
 from devices import target_of
 from wire import tapped
 
-from collectors import redfish as collector
 from collectors.collector import CollectError, Collector, DeviceRefusedError, PollResult, Pushing
 from collectors.profile import load_profile
+from collectors.redfish import collector
 from collectors.simulator import redfish as simulator
 from collectors.simulator.factory import Factory
 from collectors.simulator.layout import build_layout

@@ -10,7 +10,6 @@ import pytest
 from devices import target_of
 from services import program
 
-from collectors import snmp as collector
 from collectors.collector import AuthenticationError, DeviceTimeoutError, PollResult
 from collectors.profile import Profile, load_profile
 from collectors.simulator import snmp as simulator
@@ -20,6 +19,7 @@ from collectors.simulator.layout import build_layout
 from collectors.simulator.mib import Mib, MibBuilder
 from collectors.simulator.service import Device, Service
 from collectors.simulator.sonic import Leaf
+from collectors.snmp import collector
 from storage.point import Point
 
 START = 1_760_000_000.0

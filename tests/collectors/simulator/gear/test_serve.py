@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import pytest
 from devices import numbers, target_of
 
-from collectors import snmp as collector
 from collectors.collector import PollResult
 from collectors.profile import load_profile
 from collectors.simulator import snmp as simulator
@@ -15,6 +14,7 @@ from collectors.simulator.gear.classes import CLASSES, PDU_CLASSES
 from collectors.simulator.gear.serve import start_gear
 from collectors.simulator.layout import build_layout
 from collectors.simulator.service import Device, Service
+from collectors.snmp import collector
 
 START = 1_760_000_000.0
 #: enough racks for two PDUs

@@ -1,0 +1,1 @@
+"""gNMI devices, SONiC switches first. `collector.py` is the door."""

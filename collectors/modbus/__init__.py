@@ -1,0 +1,1 @@
+"""Modbus TCP devices and gateways, read only. `collector.py` is the door."""

@@ -1,0 +1,1 @@
+"""What a building's broker publishes, subscribed to. `collector.py` is the door."""
