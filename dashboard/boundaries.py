@@ -8,7 +8,7 @@ import numpy as np
 
 from dashboard.kpis.efficiency import OK_COVERAGE
 from dashboard.kpis.energy import BoardEnergy, board_energy
-from dashboard.kpis.power import RACK_SOURCES
+from dashboard.kpis.power import RACK_SOURCES, implausible
 from dashboard.kpis.sources import one_source
 from dashboard.kpis.windows import (
     Bools,
@@ -152,10 +152,6 @@ def _metered(tables: Tables) -> Bools:
     return metered if tables.doubted is None else metered & ~tables.doubted
 
 
-#: a source that tells less than this share of what the rack's GPUs draw is wrong: a rack draws more than its boards
-_DOUBT_RATIO, _DOUBT_WATTS = 0.9, 200.0
-
-
 def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str, str], ...]]:
     """Return which power series cannot be right, as racks that read less than their GPUs, and what they are.
 
@@ -175,7 +171,7 @@ def doubtful(tables: Tables) -> tuple[Bools, tuple[tuple[str, str, str], ...]]:
     np.add.at(seen, at, 1.0)
     whole = covered >= OK_COVERAGE * np.maximum(places.expected, np.maximum(seen, 1.0)) * seconds
     boards, watts = _board_watts(tables, window), joules / seconds
-    wrong = whole & (watts < _DOUBT_RATIO * boards[:, None]) & (boards[:, None] > _DOUBT_WATTS)
+    wrong = whole & implausible(watts, boards[:, None])
     told = tuple(
         (tables.site.racks[r].name, f"{watts[r, s]:.0f} W, its GPUs alone draw {boards[r]:.0f} W", RACK_SOURCES[s])
         for r, s in zip(*np.nonzero(wrong), strict=True)

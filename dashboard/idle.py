@@ -5,13 +5,14 @@ the conditions is that of the product's KPI definition, section 6.4; the first t
 `unknown`, never idle. `light` is neither busy nor idle (yet).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from dashboard.kpis.windows import Bools, Floats, Ints
+from dashboard.kpis.words import percent
 
 Column = TypeVar("Column", Ints, Floats, Bools)
 
@@ -221,12 +222,12 @@ def confidence(signals: Signals) -> Floats:
 def reason(state: int, signals: Signals, row: int) -> str:
     """Return why a GPU is in its state: the evidence in words, with the readings."""
     facts = [
-        _fact("activity", signals.activity[row], "{:.0%}"),
-        _fact("power", signals.power[row], "{:.0%} of limit"),
-        _fact("processes", signals.processes[row], "{:.0f}"),
-        _fact("memory", signals.memory_bytes[row] / 2**30, "{:.1f} GiB"),
-        _fact("running requests", signals.running[row], "{:.0f}"),
-        _fact("waiting requests", signals.waiting[row], "{:.0f}"),
+        _fact("activity", signals.activity[row], percent),
+        _fact("power", signals.power[row], lambda share: f"{percent(share)} of limit"),
+        _fact("processes", signals.processes[row], "{:.0f}".format),
+        _fact("memory", signals.memory_bytes[row] / 2**30, "{:.1f} GiB".format),
+        _fact("running requests", signals.running[row], "{:.0f}".format),
+        _fact("waiting requests", signals.waiting[row], "{:.0f}".format),
     ]
     why = f"{_WHY[STATES[state]]}: {', '.join(fact for fact in facts if fact)}".rstrip(": ")
     held_up = signals.fabric[row] if len(signals.fabric) else ""
@@ -247,8 +248,8 @@ _WHY: Mapping[str, str] = {
 }
 
 
-def _fact(name: str, value: float, form: str) -> str:
-    return "" if np.isnan(value) else f"{name} {form.format(value)}"
+def _fact(name: str, value: float, write: Callable[[float], str]) -> str:
+    return "" if np.isnan(value) else f"{name} {write(value)}"
 
 
 def count(states: Ints) -> dict[str, int]:

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +23,7 @@ from dashboard.fabric.view import View, update
 from dashboard.facility import CLOCK_REFUSED_SECONDS
 from dashboard.plant import answer as plant_answer
 from dashboard.plant import view as plant_view
+from dashboard.power_hour import Watched
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
 from dashboard.totals import Totals, totals
@@ -92,8 +93,9 @@ class Live:
         self._plant_ready: Payload | None = None
         self._plant_lock = threading.Lock()
         self._idle: deque[tuple[float, float]] = deque(maxlen=int(3600 / settings.tick.total_seconds()) + 1)
-        #: shelf whose power spoke of a part of its supplies -> when it did so last, epoch s
+        #: shelf whose power spoke of a part of its supplies, rack whose power was doubted -> when last, epoch s
         self._in_part: dict[str, float] = {}
+        self._doubted: dict[str, float] = {}
         self._error = ""
         self._ticks = self._failures = 0
         self._cost = self._cpu_total = 0.0
@@ -131,6 +133,7 @@ class Live:
             return
         self._fail("")
         self._last = made
+        self._doubted = _within_hour(self._doubted, (doubt.rack for doubt in made.doubts), made.time)
         tick = max(self.settings.tick.total_seconds(), self._cost / _REST)
         self.snapshot = self._pack(snapshot.to_json(made, self._build, tick), made.seq, "s")
         idle = made.numbers["gpus_idle"].value
@@ -142,13 +145,15 @@ class Live:
 
     def tick_history(self) -> None:
         """Make the history now. While the store does not answer the last one stays."""
-        site = self._site[1] if self._site else None
-        if site is None:
+        site, last = self._site[1] if self._site else None, self._last
+        if site is None or last is None:
             return
-        now = self._clock()
+        now, places = self._clock(), last.memory.places
+        racks = dict(zip(places.hosts, places.rack_of_host, strict=True))
+        watched = Watched(self._in_part, self._doubted, racks)
         try:
             self._hour = history.update(
-                self._store, site, self._hour, now, tuple(self._idle), real=self._real, in_part=self._in_part
+                self._store, site, self._hour, now, tuple(self._idle), real=self._real, watched=watched
             )
         except StoreError as e:
             logger.debug("history: %s", e)
@@ -298,9 +303,7 @@ class Live:
         view = plant_view.update(
             self._store, site, self.settings, self._plant, now, real=self._real, refused=refused, doubted=doubted
         )
-        parted = {shelf.name: now for shelf in view.shelves if shelf.coverage < 1.0}
-        kept = {name: time for name, time in self._in_part.items() if now - time < history.STEPS * history.STEP}
-        self._in_part = kept | parted  # a new one: the thread of the history reads the old
+        self._in_part = _within_hour(self._in_part, (s.name for s in view.shelves if s.coverage < 1.0), now)
         with self._plant_lock:
             self._plant, self._plant_ready = view, None
         self._plant_cost = time.monotonic() - began
@@ -332,6 +335,12 @@ class Live:
         """Return whether the first result is there; until then we look more often."""
         waited = {self.tick_history: self.history, self.tick_fabric: self._view}
         return work not in waited or waited[work] is not None
+
+
+def _within_hour(known: Mapping[str, float], told: Iterable[str], now: float) -> dict[str, float]:
+    """Return name -> when it was told last, epoch s, over the hour; a new one, for other threads read the old."""
+    kept = {name: time for name, time in known.items() if now - time < history.SECONDS}
+    return kept | dict.fromkeys(told, now)
 
 
 def _version() -> str:

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dashboard.kpis.efficiency import Quality, quality
+from dashboard.kpis.words import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def number(
     """Return a number whose quality follows from its coverage; below half of the sources it is withheld (E11)."""
     found = quality(coverage)
     if value is None or window is None or found is Quality.INVALID:
-        why = "no data" if coverage == 0 else f"only {coverage:.0%} of the sources are known"
+        why = "no data" if coverage == 0 else f"only {percent(coverage)} of the sources are known"
         start, end = window or (None, None)
         return Number(None, unit, boundary, coverage, Quality.INVALID, start, end, formula, why)
     return Number(float(value), unit, boundary, coverage, found, *window, formula)

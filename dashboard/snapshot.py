@@ -10,27 +10,15 @@ import numpy as np
 from dashboard import facility, faults, gpus, idle, provenance, replay
 from dashboard.alarms import engine, rules
 from dashboard.alarms.findings import Doubt, FabricNow, HostNow, Scene, Trust
-from dashboard.boundaries import Boundary, boundaries, doubtful, rack_energies, rack_window
-from dashboard.heat import heat_number, liquid_ratio_number
-from dashboard.kpis import cooling
-from dashboard.kpis.cost import idle_cost_per_hour
+from dashboard.boundaries import doubtful, rack_energies, rack_window
 from dashboard.kpis.windows import Bools, Floats, Ints, tally
-from dashboard.number import Number, number, to_plain, withheld
-from dashboard.numbers import (
-    efficiency_numbers,
-    headroom_number,
-    it_limit_watts,
-    power_numbers,
-    pue_number,
-    token_numbers,
-    with_aims,
-)
+from dashboard.number import Number, to_plain
 from dashboard.observe import Observation, observe
 from dashboard.places import Places, engine_hosts, gpu_places, power_places
 from dashboard.plant import view as plants
-from dashboard.plant.numbers import bus_headroom_number, feed_headroom_number
 from dashboard.settings import DashboardSettings
 from dashboard.site import Layout, Site
+from dashboard.site_numbers import site_numbers
 from dashboard.tables import Tables
 from storage.store import Store
 
@@ -94,69 +82,93 @@ def build(
     Raises:
         StoreError: the store does not answer; `previous` stays good for the next try.
     """
-    memory = previous.memory if previous else None
-    seen = observe(store, settings, memory.observation if memory else None, now)
-    tables = _tables(site, settings, seen, memory, now, fabric.notes)
-    tables, doubts = _trusted(replace(tables, heard=_heard(tables, plant)))
-    fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
-    racks = facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks)
-    cdus = facility.cdus(site, seen.coolant, now)
-    numbers = _doubted(_numbers(tables, boundaries(tables), fleet, cdus, plant), doubts, plant)
-    told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
-    told = told or provenance.look(tables, seen.boards, fleet)
-    timers = memory.timers if memory else {}
-    scene = _scene(tables, seen, fleet, racks, cdus, numbers, told, fabric)
-    scene = replace(scene, plant=plant, doubts=doubts, held=engine.held(timers))
+    look = _look(store, site, settings, previous.memory if previous else None, now, fabric, plant)
+    timers = previous.memory.timers if previous else {}
+    scene = replace(_scene(look), fabric=fabric, plant=plant, held=engine.held(timers))
     timers = engine.step(timers, rules.find(scene), settings.alarms, now)
+    seen, places = look.seen, look.tables.places
     return Snapshot(
         seq=previous.seq + 1 if previous else 1,
         time=now,
         data_time=seen.data_time,
         synthetic=seen.data_time is not None and not seen.real,
         site=site,
-        numbers=numbers,
-        layout=tables.places.layout,
-        cells=gpus.cells(tables.places, fleet),
-        idle_gpus=gpus.idle_list(tables, fleet),
-        states=gpus.state_counts(tables.places, fleet),
+        numbers=look.numbers,
+        layout=places.layout,
+        cells=gpus.cells(places, look.fleet),
+        idle_gpus=gpus.idle_list(look.tables, look.fleet),
+        states=gpus.state_counts(places, look.fleet),
         alarms=engine.alarms(timers),
-        racks=racks,
-        cdus=cdus,
+        racks=look.racks,
+        cdus=look.cdus,
         buses=seen.buses,
         devices=seen.devices,
-        sources=provenance.to_plain(told, settings.energy.prefer, seen.clocks_ahead),
+        sources=provenance.to_plain(look.told, settings.energy.prefer, seen.clocks_ahead),
         fabric=fabric,
-        doubts=doubts,
-        memory=Memory(seen, tables.places, fleet.verdicts, timers, told),
+        doubts=look.doubts,
+        memory=Memory(seen, places, look.fleet.verdicts, timers, look.told),
     )
 
 
-def _scene(
-    tables: Tables,
-    seen: Observation,
-    fleet: gpus.Fleet,
-    racks: Sequence[facility.RackNow],
-    cdus: Sequence[facility.CduNow],
-    numbers: Mapping[str, Number],
-    told: provenance.Provenance,
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one tick sees and works out, before anything is judged."""
+
+    tables: Tables
+    seen: Observation
+    fleet: gpus.Fleet
+    racks: Sequence[facility.RackNow]
+    cdus: Sequence[facility.CduNow]
+    numbers: Mapping[str, Number]
+    told: provenance.Provenance
+    doubts: Sequence[Doubt]
+
+
+def _look(
+    store: Store,
+    site: Site,
+    settings: DashboardSettings,
+    memory: Memory | None,
+    now: float,
     fabric: FabricNow,
-) -> Scene:
+    plant: plants.View,
+) -> _Look:
+    seen = observe(store, settings, memory.observation if memory else None, now)
+    tables = _tables(site, settings, seen, memory, now, fabric.notes)
+    tables, doubts = _trusted(replace(tables, heard=_heard(tables, plant)))
+    fleet = gpus.observe(tables, _verdicts(store, tables, memory), faults.fell_off(tables, seen.slow.events))
+    cdus = facility.cdus(site, seen.coolant, now)
+    told = memory.told if memory and now - memory.told.time < provenance.EVERY_SECONDS else None
+    return _Look(
+        tables=tables,
+        seen=seen,
+        fleet=fleet,
+        racks=facility.racks(site, _rack_watts(tables), seen.coolant, seen.leaks),
+        cdus=cdus,
+        numbers=site_numbers(tables, fleet, cdus, plant, doubts),
+        told=told or provenance.look(tables, seen.boards, fleet),
+        doubts=doubts,
+    )
+
+
+def _scene(look: _Look) -> Scene:
+    """Return what the rules look at, but for fabric, power and coolant."""
+    tables, seen, told = look.tables, look.seen, look.told
     resting = {device.host or device.name for device in seen.devices if device.state == facility.MAINTENANCE}
-    trust = Trust(told.unmapped_tokens_ratio, told.unmapped_energy_ratio, told.suspects, seen.clocks_ahead)
     return Scene(
         settings=tables.settings,
-        racks=racks,
-        hosts=_hosts(tables, fleet, resting),
-        cdus=cdus,
+        racks=look.racks,
+        hosts=_hosts(tables, look.fleet, resting),
+        cdus=look.cdus,
         leaks=seen.leaks,
         devices=seen.devices,
         supplies=seen.slow.supplies,
         bits=seen.slow.bits,
-        numbers=numbers,
+        numbers=look.numbers,
         uplinks=tables.site.uplinks,
         faults=faults.faults(tables, seen.slow.events, seen.slow.verdicts),
-        trust=trust,
-        fabric=fabric,
+        trust=Trust(told.unmapped_tokens_ratio, told.unmapped_energy_ratio, told.suspects, seen.clocks_ahead),
+        doubts=look.doubts,
     )
 
 
@@ -201,19 +213,6 @@ def _trusted(tables: Tables) -> tuple[Tables, Sequence[Doubt]]:
     return (replace(tables, doubted=doubted) if told else tables), [Doubt(*one) for one in told]
 
 
-def _doubted(numbers: dict[str, Number], doubts: Sequence[Doubt], plant: plants.View) -> dict[str, Number]:
-    """Return the numbers, those of rack power with what was left out of them."""
-    lacking = [f"rack {doubt.rack} left out: {doubt.text}" for doubt in doubts]
-    lacking += [
-        f"{rack.name}: {rack.coverage:.0%} of its supplies are known"
-        for rack in plant.racks
-        if rack.source == "power_shelf" and rack.coverage < 1
-    ]
-    why = "; ".join(lacking[:3])
-    names = ("rack_watts", "it_watts") if why else ()
-    return numbers | {name: replace(numbers[name], why=numbers[name].why or why) for name in names}
-
-
 def _verdicts(store: Store, tables: Tables, memory: Memory | None) -> idle.Verdicts:
     """Return the verdicts of the last tick, in the order of this tick's GPUs."""
     keys = tables.gpu.keys
@@ -253,90 +252,6 @@ def _hosts(tables: Tables, fleet: gpus.Fleet, resting: Set[str]) -> list[HostNow
         HostNow(name, rack, sizes[i], live[i], gone[i], hot[i], idle_of[i], name in resting)
         for i, (name, rack) in enumerate(zip(places.hosts, places.rack_of_host, strict=True))
     ]
-
-
-def _numbers(
-    tables: Tables,
-    bounds: Sequence[Boundary],
-    fleet: gpus.Fleet,
-    cdus: Sequence[facility.CduNow],
-    plant: plants.View,
-) -> dict[str, Number]:
-    watts = power_numbers(bounds)
-    limit = it_limit_watts(tables.settings, [rack.rated_watts for rack in tables.site.racks])
-    found = {
-        **token_numbers(tables),
-        **watts,
-        **efficiency_numbers(tables, bounds),
-        "it_headroom_watts": headroom_number(watts["it_watts"], limit),
-        "pue": pue_number(tables, bounds),
-        "coolant_heat_watts": heat_number(tables, len(cdus)),
-        "liquid_heat_ratio": liquid_ratio_number(tables),
-        "feed_headroom_watts": feed_headroom_number(tables),
-        "bus_headroom_ratio": bus_headroom_number(plant),
-    }
-    found |= _gpu_numbers(tables, fleet, found["pue"].value or 1.0)
-    return with_aims(found | _coolant_numbers(tables.now, cdus), tables.settings, limit)
-
-
-def _gpu_numbers(tables: Tables, fleet: gpus.Fleet, pue: float) -> dict[str, Number]:
-    """Return how many GPUs there are, are seen, are idle, and what the idle ones cost and draw."""
-    total = len(tables.places.layout.gpus)
-    if not total:
-        names = ("gpus_total", "gpus_seen", "gpus_idle", "gpus_idle_ratio", "idle_watts", "idle_cost_per_hour")
-        return {name: withheld("", "site", "", "no GPU is known") for name in names}
-    placed = tables.places.cell >= 0
-    state = fleet.verdicts.state
-    idle_now = placed & idle.is_idle(state)
-    seen, lost = int((placed & fleet.signals.live).sum()), int((placed & (state == idle.LOST)).sum())
-    count, watts = int(idle_now.sum()), float(np.nan_to_num(fleet.watts[idle_now]).sum())
-    cost = tables.settings.cost
-    now, known = (tables.now, tables.now), seen / total
-    money = idle_cost_per_hour(count, watts, cost.gpu_hour, cost.tariff_per_kwh, pue)
-    idle_formula = "GPUs parked, reserved but idle, unallocated, stalled or stuck"
-
-    def tell(value: float | None, unit: str, boundary: str, formula: str, coverage: float) -> Number:
-        return number(value, unit, boundary, formula, window=now, coverage=coverage)
-
-    return {
-        "gpus_total": tell(total, "", "site", "GPUs of the inventory and others that report", 1.0),
-        "gpus_seen": tell(seen, "", "site", "GPUs whose newest sample is younger than 3 periods", 1.0),
-        "gpus_idle": tell(count, "", "site", idle_formula, known),
-        "gpus_idle_ratio": tell(
-            count / max(total - lost, 1), "ratio", "site", f"{idle_formula} / GPUs not lost", known
-        ),
-        "idle_watts": tell(watts, "W", "gpu_board", "sum of board power of idle GPUs", known),
-        "idle_cost_per_hour": tell(
-            money, f"{cost.currency}/h", "facility", "idle GPUs x cost of a GPU hour + idle watts x PUE x tariff", known
-        ),
-    }
-
-
-def _coolant_numbers(now: float, cdus: Sequence[facility.CduNow]) -> dict[str, Number]:
-    """Return the site's coolant from its CDUs: worst supply, mixed return, flow."""
-
-    def column(name: str) -> Floats:
-        return np.array([getattr(cdu, name) for cdu in cdus], dtype=np.float64)
-
-    supply, back = column("tcs_supply_celsius"), column("tcs_return_celsius")
-    flow = column("tcs_flow_liters_per_second")
-    oldest = max((cdu.age for cdu in cdus if cdu.age is not None), default=None)
-    window = None if oldest is None else (now - oldest, now - oldest)
-
-    def tell(value: float | None, unit: str, formula: str, readings: Floats) -> Number:
-        known = float(np.mean(~np.isnan(readings))) if len(readings) else 0.0
-        return number(value, unit, "cdu", formula, window=window, coverage=known)
-
-    mixed = "flow-weighted mean of the CDUs' technology-loop return (the warmest, where a flow is unknown)"
-    return {
-        "coolant_supply_celsius": tell(
-            cooling.worst_supply_celsius(supply), "degC", "warmest technology-loop supply of the CDUs", supply
-        ),
-        "coolant_return_celsius": tell(cooling.return_celsius(back, flow), "degC", mixed, back),
-        "coolant_flow_liters_per_second": tell(
-            cooling.total(flow), "L/s", "sum over CDUs of technology-loop flow", flow
-        ),
-    }
 
 
 def to_json(snapshot: Snapshot, build_version: str, tick_seconds: float) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Set
 from dashboard.alarms.duty import Duty, duties
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level, outside
-from dashboard.alarms.words import impact, percent, rack_place
+from dashboard.alarms.words import impact, where_is
 from dashboard.facility_settings import Band
+from dashboard.kpis.words import percent
 from dashboard.plant.coolant import PumpNow, UnitNow
 
 #: a valve that is open so far gives all it can
@@ -28,7 +29,7 @@ def find(scene: Scene, starved: Set[str]) -> Iterator[Finding]:
         how = level(scene, "heat_balance", rack.name, told)
         if how and rack.balance_ratio is not None:
             title = f"Coolant and power of rack {rack.name} differ by {percent(rack.balance_ratio)}"
-            place = rack_place(scene, rack.name)
+            place = where_is(scene, rack.name, rack.name)
             yield Finding("heat_balance", rack.name, 4, title, place, "a sensor drifts", (rack.name,), how)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from dashboard.alarms.findings import Finding, PortFault, Scene
+from dashboard.alarms.words import say_gpus, where_is
 from dashboard.fabric.switches import AGENT_MISSING, PARTIAL, SwitchNow
 
 #: kind of trouble -> how one port's alarm begins, and several ports'
@@ -55,7 +56,7 @@ def find(scene: Scene) -> Iterator[Finding]:
         else:
             yield from (_single(scene, fault) for fault in faults)
     for switch in scene.fabric.switches:
-        yield from _switch(switch)
+        yield from _switch(scene, switch)
 
 
 def _gone(scene: Scene) -> set[str]:
@@ -78,12 +79,8 @@ def _causes(faults: Sequence[PortFault]) -> Iterator[PortFault]:
         yield replace(linked[0], text=", ".join(fault.text for fault in linked[:_MOST_TEXTS]))
 
 
-def _place(rack: str) -> str:
-    return f"Rack {rack}" if rack else "Fabric"
-
-
 def _impact(gpus: int) -> str:
-    return f"{gpus} GPU{'s' if gpus > 1 else ''}" if gpus else ""
+    return say_gpus(gpus) if gpus else ""
 
 
 def _racks(scene: Scene, faults: Sequence[PortFault]) -> tuple[str, ...]:
@@ -98,7 +95,7 @@ def _single(scene: Scene, fault: PortFault) -> Finding:
     detail = "" if fault.kind == "port_down" else f": {fault.text}"
     title = f"{_TITLES[fault.kind][0]} on {fault.device} {fault.interface}{end}{detail}"
     name = f"{fault.device} {fault.interface}"
-    place, racks = _place(fault.rack), _racks(scene, [fault])
+    place, racks = where_is(scene, fault.device, fault.rack), _racks(scene, [fault])
     return Finding(fault.kind, name, fault.priority, title, place, _impact(fault.gpus), racks)
 
 
@@ -106,7 +103,9 @@ def _folded(scene: Scene, kind: str, device: str, faults: Sequence[PortFault]) -
     behind = sum({fault.host: fault.gpus for fault in faults if fault.host}.values())
     worst = min(fault.priority for fault in faults)
     title = f"{len(faults)} {_TITLES[kind][1]} on {device}"
-    return Finding(kind, device, worst, title, _place(faults[0].rack), _impact(behind), _racks(scene, faults))
+    return Finding(
+        kind, device, worst, title, where_is(scene, device, faults[0].rack), _impact(behind), _racks(scene, faults)
+    )
 
 
 def _of_host(scene: Scene, host: str, faults: Sequence[PortFault]) -> Finding:
@@ -114,11 +113,13 @@ def _of_host(scene: Scene, host: str, faults: Sequence[PortFault]) -> Finding:
     links = "Link" if len(faults) == 1 else f"{len(faults)} links"
     title, racks = f"{links} down to {host}, whose GPUs do not answer", _racks(scene, faults)
     worst, gpus = min(fault.priority for fault in faults), max(fault.gpus for fault in faults)
-    return Finding("port_down", host, worst, title, _place(racks[0] if racks else ""), _impact(gpus), racks)
+    return Finding(
+        "port_down", host, worst, title, where_is(scene, host, racks[0] if racks else ""), _impact(gpus), racks
+    )
 
 
-def _switch(switch: SwitchNow) -> Iterator[Finding]:
-    name, place = switch.name, _place(switch.rack)
+def _switch(scene: Scene, switch: SwitchNow) -> Iterator[Finding]:
+    name, place = switch.name, where_is(scene, switch.name, switch.rack)
     racks = (switch.rack,) if switch.rack else ()
     why = f": {switch.error}" if switch.error else ""
 

@@ -6,7 +6,8 @@ from itertools import chain
 
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
-from dashboard.alarms.words import impact, percent, rack_place, signed, those
+from dashboard.alarms.words import impact, signed, those, where_is
+from dashboard.kpis.words import percent
 from dashboard.plant.buses import BusNow
 from dashboard.plant.feeds import AcNow, hangs_on
 from dashboard.plant.parts import BatteryNow
@@ -33,7 +34,7 @@ def find(scene: Scene) -> Iterator[Finding]:
 
 def _of_rack(scene: Scene, rule: str, name: str, how: int, priority: int, title: str, rack: str) -> Finding:
     """Return a finding about something in a rack."""
-    place, racks = rack_place(scene, rack), those(rack)
+    place, racks = where_is(scene, name, rack), those(rack)
     return Finding(rule, name, priority, title, place, impact(scene, *racks), racks, how)
 
 
@@ -98,7 +99,7 @@ def _supplies(scene: Scene) -> Iterator[Finding]:
                 lost[shelf.name, shelf.rack][name] = None
     for (device, rack), names in lost.items():
         what = f"Power supply {next(iter(names))} failed" if len(names) == 1 else f"{len(names)} power supplies failed"
-        place, racks = rack_place(scene, rack), those(rack)
+        place, racks = where_is(scene, device, rack), those(rack)
         yield Finding("supply_lost", device, 2, f"{what} in {device}", place, "redundancy lost", racks)
 
 

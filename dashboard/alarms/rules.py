@@ -11,8 +11,9 @@ from dashboard.alarms import cooling, fabric, power, trust
 from dashboard.alarms.duty import duties
 from dashboard.alarms.findings import Fault, Finding, HostNow, Scene
 from dashboard.alarms.levels import CRITICAL, FINE, WARNING, level
-from dashboard.alarms.words import beside, cooled, impact, percent, rack_place, say_gpus
+from dashboard.alarms.words import beside, cooled, impact, say_gpus, where_is
 from dashboard.facility import CLOCK_REFUSED_SECONDS, MAINTENANCE, SENSOR_FAULT, UNKNOWN_SERVER, CduNow
+from dashboard.kpis.words import percent
 
 #: idle states that need a person, and how urgently
 _IDLE_PRIORITY = {"stalled": 2, "parked": 3, "reserved_idle": 3, "ghost": 3}
@@ -69,7 +70,7 @@ def _leak(scene: Scene) -> Iterator[Finding]:
         where = f"rack {rack}" if rack else device
         where += ", and its detector is silent" if (rack, device) in drowned - wet.keys() else ""
         racks = (rack,) if rack else cooled(scene, device)
-        place = rack_place(scene, rack) if rack else "Site"
+        place = where_is(scene, rack or device, rack)
         yield Finding("leak_detected", rack or device, 1, f"Leak in {where}", place, impact(scene, *racks), racks)
 
 
@@ -78,15 +79,13 @@ def _leak_sensor(scene: Scene) -> Iterator[Finding]:
         if leak.state == SENSOR_FAULT:
             where = f"rack {leak.rack}" if leak.rack else leak.device
             title = f"Leak sensor broken in {where}"
-            racks = (leak.rack,) if leak.rack else ()
-            yield Finding(
-                "leak_sensor_fault", leak.device, 3, title, rack_place(scene, leak.rack), "leaks unseen", racks
-            )
+            place, racks = where_is(scene, leak.device, leak.rack), (leak.rack,) if leak.rack else ()
+            yield Finding("leak_sensor_fault", leak.device, 3, title, place, "leaks unseen", racks)
 
 
 def _rack_power(scene: Scene) -> Iterator[Finding]:
     for rack in sorted(_dead(scene) - power.unpowered(scene)):
-        place = rack_place(scene, rack)
+        place = where_is(scene, rack, rack)
         yield Finding("rack_no_power", rack, 1, f"No power in rack {rack}", place, impact(scene, rack), (rack,))
 
 
@@ -95,14 +94,14 @@ def _rack_telemetry(scene: Scene) -> Iterator[Finding]:
     for rack in sorted(_silent(scene) - _dead(scene)):
         if seen:  # with no GPU anywhere, the collectors are the matter, and every device says so
             title = f"Telemetry lost in rack {rack}"
-            yield Finding("telemetry_lost", rack, 3, title, rack_place(scene, rack), impact(scene, rack), (rack,))
+            yield Finding("telemetry_lost", rack, 3, title, where_is(scene, rack, rack), impact(scene, rack), (rack,))
 
 
 def _gpu_lost(scene: Scene) -> Iterator[Finding]:
     for host in _watched(scene):
         if host.lost:
             title = f"{say_gpus(host.lost)} lost on {host.name}"
-            place = f"Rack {host.rack}"
+            place = where_is(scene, host.name, host.rack)
             yield Finding("gpu_lost", host.name, 2, title, place, say_gpus(host.lost), (host.rack,))
 
 
@@ -117,7 +116,7 @@ def _gpu_faults(scene: Scene) -> Iterator[Finding]:
         worst = min(same, key=lambda fault: fault.priority)
         gpus = worst.gpu if len(same) == 1 else say_gpus(len(same))
         title = worst.what.replace("{gpu}", gpus).replace("{host}", worst.host or "no known host")
-        place = f"Rack {rack}" if rack else "Site"
+        place = where_is(scene, name, rack)
         yield Finding(rule, name, worst.priority, title, place, say_gpus(len(same)), (rack,) if rack else ())
 
 
@@ -126,7 +125,7 @@ def _throttled(scene: Scene) -> Iterator[Finding]:
         hot, gpus = sum(host.throttled for host in hosts), sum(host.gpus for host in hosts)
         if hot and hot >= scene.settings.alarms.throttled_rack_ratio * gpus:
             title = f"GPUs slowed by heat or power brake in rack {rack}"
-            yield Finding("throttled", rack, 2, title, rack_place(scene, rack), say_gpus(hot), (rack,))
+            yield Finding("throttled", rack, 2, title, where_is(scene, rack, rack), say_gpus(hot), (rack,))
 
 
 def _idle(scene: Scene) -> Iterator[Finding]:
@@ -141,16 +140,15 @@ def _idle(scene: Scene) -> Iterator[Finding]:
                 continue
             named = [host for host in hosts if host.idle.get(state)]
             if len(named) > 1 and count >= scene.settings.alarms.idle_rack_ratio * gpus:
-                yield _idle_finding(state, priority, count, f"rack {rack}", rack, rack_place(scene, rack), rack)
+                yield _idle_finding(scene, state, priority, count, rack, rack)
                 continue
             for host in named:
-                where = f"Rack {rack}"
-                yield _idle_finding(state, priority, host.idle[state], host.name, host.name, where, rack)
+                yield _idle_finding(scene, state, priority, host.idle[state], host.name, rack)
 
 
-def _idle_finding(state: str, priority: int, count: int, where: str, name: str, place: str, rack: str) -> Finding:
-    preposition = "in" if where.startswith("rack ") else "on"
-    title = f"{say_gpus(count)} {_IDLE_WORD[state]} {preposition} {where}"
+def _idle_finding(scene: Scene, state: str, priority: int, count: int, name: str, rack: str) -> Finding:
+    where = f"in rack {rack}" if name == rack else f"on {name}"
+    title, place = f"{say_gpus(count)} {_IDLE_WORD[state]} {where}", where_is(scene, name, rack)
     return Finding(f"idle_{state}", name, priority, title, place, say_gpus(count), (rack,))
 
 
@@ -166,23 +164,21 @@ def _device_silent(scene: Scene) -> Iterator[Finding]:
         by_rack[device.rack].append(device.name)
     for rack, names in by_rack.items():
         racks = (rack,) if rack else ()
-        place = rack_place(scene, rack)
         if rack and len(names) > 2:
-            title = f"{len(names)} devices silent in rack {rack}"
+            title, place = f"{len(names)} devices silent in rack {rack}", where_is(scene, rack, rack)
             yield Finding("device_silent", rack, 3, title, place, ", ".join(names), racks)
             continue
         for name in names:
             behind = sum(host.gpus for host in scene.hosts if host.name in scene.uplinks.get(name, ()))
-            yield Finding(
-                "device_silent", name, 3, f"No answer from {name}", place, say_gpus(behind) if behind else "", racks
-            )
+            place, hit = where_is(scene, name, rack), say_gpus(behind) if behind else ""
+            yield Finding("device_silent", name, 3, f"No answer from {name}", place, hit, racks)
 
 
 def _device_resting(scene: Scene) -> Iterator[Finding]:
     """What is no fault of a device: it is in maintenance, or nobody knows what it is."""
     for device in scene.devices:
         racks = (device.rack,) if device.rack else ()
-        place = rack_place(scene, device.rack)
+        place = where_is(scene, device.name, device.rack)
         if device.state == MAINTENANCE:
             title = f"{device.name} is in maintenance"
             yield Finding("device_maintenance", device.name, 4, title, place, "not watched", racks)
@@ -238,7 +234,7 @@ def _flow(scene: Scene) -> Iterator[Finding]:
     for rack in scene.racks:
         needs = (rack.flow_liters_per_second, rack.rated_flow_liters_per_second, rack.watts or 0.0, rack.rated_watts)
         if rack.name not in folded and _starved(scene, *needs):
-            title, place = f"Coolant flow low in rack {rack.name}", rack_place(scene, rack.name)
+            title, place = f"Coolant flow low in rack {rack.name}", where_is(scene, rack.name, rack.name)
             yield Finding("coolant_flow_low", rack.name, 2, title, place, impact(scene, rack.name), (rack.name,))
     yield from _coolant(scene, low.keys())
     yield from cooling.find(scene, low.keys())
@@ -298,7 +294,7 @@ def _bits(scene: Scene, found: Sequence[Finding]) -> Iterator[Finding]:
     for (device, rack), names in by_device.items():
         title = f"{device} reports {names[0]}" if len(names) == 1 else f"{device} reports {len(names)} alarms"
         racks = (rack,) if rack else cooled(scene, device)
-        place = rack_place(scene, rack)
+        place = where_is(scene, device, rack)
         yield Finding("device_alarm", device, 3, title, place, ", ".join(names[:3]), racks)
 
 

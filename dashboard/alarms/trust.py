@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from dashboard.alarms.findings import Finding, Scene
 from dashboard.alarms.power import folded
-from dashboard.alarms.words import cooled, rack_place, those
+from dashboard.alarms.words import cooled, those, where_is
 from dashboard.plant.checks import Check
 
 _LONGEST = 160
@@ -14,7 +14,6 @@ _LONGEST = 160
 def _silent(scene: Scene) -> Iterator[Finding]:
     """Parts that tell nothing. On a lost feed it is the feed's; which feed an unheard supply hangs on nobody knows."""
     spoken, shelves = folded(scene), {shelf.name for shelf in scene.plant.shelves}
-    units = {unit.name for unit in scene.plant.units}
     dark = {part for feed in scene.plant.feeds if feed.lost for part in feed.parts}
     for silent in scene.plant.silent:
         parts = [part for part in silent.parts if (silent.device, part) not in spoken]
@@ -26,7 +25,7 @@ def _silent(scene: Scene) -> Iterator[Finding]:
         if unheard:
             title = f"{silent.expected - unheard - len(parts)} of {silent.expected} supplies of {silent.device} answer"
         racks = those(silent.rack) or cooled(scene, silent.device)
-        place = "Cooling" if silent.device in units else rack_place(scene, silent.rack)
+        place = where_is(scene, silent.device, silent.rack)
         hit = "power partly unknown" if silent.device in shelves else "readings missing"
         yield Finding("part_silent", silent.device, 3, title, place, hit, racks)
 
@@ -34,7 +33,6 @@ def _silent(scene: Scene) -> Iterator[Finding]:
 def find(scene: Scene) -> Iterator[Finding]:
     """Yield what is the matter with the readings of power and coolant."""
     yield from _silent(scene)
-    units = {unit.name for unit in scene.plant.units}
     by_device: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for check in scene.plant.checks:
         by_device[check.device, check.rack].append(check)
@@ -43,9 +41,9 @@ def find(scene: Scene) -> Iterator[Finding]:
         more = f" (and {len(checks) - 1} more)" if len(checks) > 1 else ""
         racks = those(rack) or cooled(scene, device)
         title = f"Readings of {device} left out: {first}"[:_LONGEST] + more
-        place = "Cooling" if device in units else rack_place(scene, rack)
+        place = where_is(scene, device, rack)
         yield Finding("value_implausible", device, 3, title, place, "readings left out", racks)
     for doubt in scene.doubts:
         title = f"Power of rack {doubt.rack} left out: {doubt.text}"
-        place = rack_place(scene, doubt.rack)
+        place = where_is(scene, doubt.rack, doubt.rack)
         yield Finding("value_implausible", doubt.rack, 3, title, place, "power of the rack", (doubt.rack,))

@@ -1,4 +1,4 @@
-"""Words that several rules share: where a rack stands, what hangs on it."""
+"""Words that several rules share: where a thing stands, what hangs on it."""
 
 from dashboard.alarms.findings import Scene
 
@@ -8,10 +8,19 @@ def say_gpus(count: int) -> str:
     return f"{count} GPU" if count == 1 else f"{count} GPUs"
 
 
-def rack_place(scene: Scene, rack: str) -> str:
-    """Return the row of a rack, as people say it."""
-    row = next((now.row for now in scene.racks if now.name == rack), "")
-    return f"Row {row}" if row else "Site"
+def where_is(scene: Scene, thing: str, rack: str) -> str:
+    """Return what holds a thing, as people say it: of a rack its row, of what stands in a rack that rack.
+
+    Coolant units belong to the cooling wherever they stand, switches outside of racks to the fabric.
+    """
+    if thing in {unit.name for unit in scene.cdus} | {unit.name for unit in scene.plant.units}:
+        return "Cooling"
+    if rack and thing != rack:
+        return f"Rack {rack}"
+    row = next((now.row for now in scene.racks if now.name == rack), "") if rack else ""
+    if row:
+        return f"Row {row}"
+    return "Fabric" if thing in scene.uplinks or thing in {one.name for one in scene.fabric.switches} else "Site"
 
 
 def impact(scene: Scene, *racks: str) -> str:
@@ -39,8 +48,3 @@ def beside(value: float, bound: float) -> tuple[str, str]:
 def signed(value: float) -> str:
     """Return a whole number with its sign, as people write it."""
     return f"{value:+.0f}".replace("-", "\u2212")
-
-
-def percent(ratio: float) -> str:
-    """Return a ratio in percent, with a digit after the point under ten."""
-    return f"{100 * ratio:.1f} %" if abs(ratio) < 0.1 else f"{100 * ratio:.0f} %"

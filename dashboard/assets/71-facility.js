@@ -48,7 +48,12 @@
   facility.priority = (rules, ...objects) => facility.alarm(rules, ...objects)?.priority || 0;
 
   // Why a value is not there: "" where nothing says so.
-  facility.leftOut = (word, ...devices) => (facility.body.checks.some((check) => devices.includes(check.device) && check.subject.includes(word)) ? "reading left out" : "");
+  facility.leftOut = function (word, ...devices) {
+    const { checks, refused } = facility.body;
+    const out = checks.some((check) => devices.includes(check.device) && check.subject.includes(word)) || facility.refusal(word, refused, devices);
+    return out ? "reading left out" : "";
+  };
+  facility.refusal = (word, refused, devices) => refused.find((one) => devices.includes(one.device) && one.text.startsWith(word));
 
   // The warning limit of a rule, where the server tells it.
   facility.limit = (rule) => facility.body.limits?.[rule]?.warning ?? null;

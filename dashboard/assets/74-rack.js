@@ -98,9 +98,9 @@
   }
 
   function doubts(path, body) {
-    const own = body.checks.filter((check) => path.names.includes(check.device) || check.rack === path.rack.name);
-    if (!own.length) return null;
-    return section("Readings left out", "", el("ul", { class: "notes" }, facility.checkLines(own)));
+    const own = (one) => path.names.includes(one.device) || one.rack === path.rack.name;
+    const lines = [...facility.checkLines(body.checks.filter(own)), ...facility.refusedLines(body.refused.filter(own))];
+    return lines.length ? section("Readings left out", "", el("ul", { class: "notes" }, lines)) : null;
   }
 
   function furnish(node) {

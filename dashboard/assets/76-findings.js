@@ -58,6 +58,17 @@
       el("span", { class: "when", "data-since": Math.min(...group.map((check) => check.since)), title: "since it fails" }));
   }
 
+  // What a collector did not take: "power.active_watts[circuit=total]=-4200: why", or as any device has it.
+  const REFUSAL = /^\w+\.(\w+)(?:\[[^\]]*\])?=[^:]*: (.+)$/;
+  facility.refusedWords = function (one) {
+    const [, name, why] = REFUSAL.exec(one.text) || [null, "reading", one.text];
+    return [`${name.replaceAll("_", " ")} left out`, why.replace(/(?<![\w.])-(?=\d)/g, "\u2212")];
+  };
+  facility.refusedLines = (list) => list.map((one) => {
+    const [what, why] = facility.refusedWords(one);
+    return el("li", {}, TokenWatt.chip(4), el("span", {}, el("b", {}, `${one.device}: ${what}`), el("small", {}, why)), facility.since(one.age, { class: "when", title: "since its last poll" }));
+  });
+
   function quiet(one) {
     const parts = one.parts.length ? `${one.parts.slice(0, 3).join(", ")}${one.parts.length > 3 ? ` + ${one.parts.length - 3}` : ""} silent` : "";
     const never = one.unheard ? `${one.unheard} of ${facility.plural(one.expected, "supply", "supplies")} never answered` : "";
@@ -66,8 +77,8 @@
   }
 
   TokenWatt.widgets.doubts = function (node, spec, live) {
-    facility.drawing(node, live, ({ checks, silent }) => {
-      const all = [...facility.checkLines([...checks].sort((a, b) => a.age - b.age)), ...silent.map(quiet)];
+    facility.drawing(node, live, ({ checks, refused, silent }) => {
+      const all = [...facility.checkLines([...checks].sort((a, b) => a.age - b.age)), ...facility.refusedLines(refused), ...silent.map(quiet)];
       if (!all.length) return el("p", { class: "empty" }, "None: the readings of each device agree with each other.");
       return el("ul", { class: "notes" }, all);
     });
@@ -110,10 +121,11 @@
     const judged = (rules, words) => inked(facility.priority(rules, one.name), words);
     const volts = one.phases.map((phase) => phase.volts).filter(known);
     const amperes = one.phases.map((phase) => phase.amperes).filter(known);
+    const refusal = known(one.watts) ? null : facility.refusal("power", facility.body.refused, [one.name]);
     return [
       [one.name, one.rack ? el("small", { class: "under-name" }, `rack ${one.rack}`) : null],
       one.kind.replaceAll("_", " "),
-      write("power", one.watts),
+      [write("power", one.watts), refusal ? el("small", { class: "under-name" }, facility.refusedWords(refusal)[1]) : null],
       judged(["ac_phase_overload", "ac_overload"], facility.percent(one.load_ratio)),
       judged(["phase_lost"], one.lost.length ? `phase ${one.lost.join(", ")} lost` : volts.length ? `${Math.min(...volts).toFixed(1)} – ${Math.max(...volts).toFixed(1)} V` : TokenWatt.NONE),
       amperes.length ? `${amperes.map((value) => value.toFixed(1)).join(" · ")} A` : TokenWatt.NONE,

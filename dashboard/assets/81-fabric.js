@@ -46,6 +46,8 @@
     fabric.body = body;
     fabric.ports = new Map(body.worst.map((port) => [fabric.key(port.switch, port.interface), port]));
     fabric.abnormal = body.worst.filter((port) => port.priority);
+    // A switch that is polled under several names counts under one of them.
+    fabric.switches = body.switches.filter((one) => !one.same_as);
   }
 
   function address() {
@@ -95,7 +97,7 @@
       return;
     }
     const { switches, ports, unknown } = body.summary;
-    const silent = body.switches.filter((one) => ["silent", "unreachable", "unauthorised"].includes(one.state)).length;
+    const silent = fabric.switches.filter((one) => ["silent", "unreachable", "unauthorised"].includes(one.state)).length;
     const told = `${TokenWatt.count(switches - silent)} of ${plural(switches, "switch", "switches")}, ${TokenWatt.count(ports - unknown)} of ${plural(ports, "port")} seen`;
     node.textContent = body.data_time === null ? "No switch reports" : `values up to ${TokenWatt.clock(body.data_time)} UTC · ${told}`;
   };

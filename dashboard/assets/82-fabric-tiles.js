@@ -19,7 +19,8 @@
   }
 
   const TILES = {
-    switches({ summary, switches }) {
+    switches({ summary }) {
+      const { switches } = TokenWatt.fabric;
       const bad = switches.filter((one) => one.state !== "ok").sort((a, b) => TokenWatt.fabric.switchPriority(a) - TokenWatt.fabric.switchPriority(b));
       const more = bad.length > 1 ? ` + ${bad.length - 1}` : "";
       return { text: count(summary.switches_ok), unit: `of ${count(summary.switches)}`, note: bad.length ? `${bad[0].name} ${words(bad[0].state)}${more}` : "all answer in full", priority: gravest(bad.map(TokenWatt.fabric.switchPriority)) };
@@ -38,7 +39,8 @@
     },
     pause: ({ metrics, worst }) => ofPort(most(worst, "pause_ratio"), "pause_ratio", "share", metrics),
     busiest: ({ metrics, worst }) => ofPort(most(worst, "utilization"), "utilization", "percent", metrics),
-    power({ summary, switches }) {
+    power({ summary }) {
+      const { switches } = TokenWatt.fabric;
       if (summary.watts === null) return { text: TokenWatt.NONE, unit: "", note: "no switch reports its power", state: "withheld" };
       const { text, unit } = TokenWatt.format("power", summary.watts);
       const seen = switches.filter((one) => one.watts !== null).length;

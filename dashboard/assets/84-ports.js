@@ -31,7 +31,7 @@
   function digest(body) {
     const metric = fabric.metric();
     const counts = {};
-    const switches = body.switches.map((one) => {
+    const switches = fabric.switches.map((one) => {
       const own = {};
       const cells = one.ports.map((port) => {
         const cell = cellOf(metric, one.name, port);
@@ -230,7 +230,7 @@
     const canvas = node.firstChild;
     const k = TokenWatt.scale();
     // On a phone a few switches stand in full length: a picture that scrolls inside a page that scrolls is a trap.
-    const inFull = innerWidth < 800 && body.switches.length <= IN_FULL;
+    const inFull = innerWidth < 800 && fabric.switches.length <= IN_FULL;
     node.dataset.full = String(inFull);
     const size = { width: node.clientWidth - 4 * k, height: inFull ? Infinity : node.clientHeight, k, far: TokenWatt.isFar() };
     const key = [body.time, body.metric, size.width, size.height, size.far, document.documentElement.dataset.theme, fabric.option("switch"), fabric.option("port"), document.fonts?.status].join();

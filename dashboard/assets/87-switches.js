@@ -15,6 +15,7 @@
   const number = (value) => (known(value) ? count(value) : TokenWatt.NONE);
 
   function state(one) {
+    if (one.same_as) return el("td", {}, "left out", el("small", { class: "under-name" }, `counts as ${one.same_as}`));
     const priority = fabric.switchPriority(one);
     return el("td", {}, el("span", { class: "state" }, priority ? TokenWatt.chip(priority) : null, one.state.replaceAll("_", " ")));
   }
@@ -52,7 +53,7 @@
 
   function hints(list) {
     if (!list.length) return null;
-    return el("div", { class: "hints" }, el("h3", {}, "What a setting of the switch would add"), el("ul", {}, list.map((text) => {
+    return el("div", { class: "hints" }, el("h3", {}, "What a setting would mend"), el("ul", {}, list.map((text) => {
       const [name, ...said] = text.split(": ");
       return el("li", {}, said.length ? [el("b", {}, name), ` ${said.join(": ")}`] : text);
     })));
@@ -62,7 +63,7 @@
     const { body } = fabric;
     if (!body || node.drawn === body) return;
     node.drawn = body;
-    const rank = (one) => fabric.switchPriority(one) || 9;
+    const rank = (one) => (one.same_as ? 10 : fabric.switchPriority(one) || 9);
     const sorted = [...body.switches].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name, "en", { numeric: true }));
     const room = node.querySelector(".wide-table");
     const [left, top] = room ? [room.scrollLeft, room.scrollTop] : [0, 0];
@@ -76,8 +77,9 @@
     );
     node.firstChild.scrollTo(left, top);
     if (focused) node.firstChild.focus({ preventScroll: true });
-    const bad = sorted.filter(fabric.switchPriority).length;
-    node.closest(".card").querySelector(".aside").textContent = bad ? `${count(bad)} of ${fabric.plural(sorted.length, "switch", "switches")} not seen in full` : "";
+    const bad = fabric.switches.filter(fabric.switchPriority).length;
+    const twice = sorted.length - fabric.switches.length;
+    node.closest(".card").querySelector(".aside").textContent = [bad ? `${count(bad)} of ${fabric.plural(fabric.switches.length, "switch", "switches")} not seen in full` : "", twice ? `${fabric.plural(twice, "name")} left out` : ""].filter(Boolean).join(", ");
     TokenWatt.tellAges();
   };
 })();

@@ -78,7 +78,7 @@ def to_json(view: View, metric: str) -> dict[str, Any]:
 
 
 def _summary(view: View) -> dict[str, Any]:
-    ports, switches = view.ports, view.fleet.switches
+    ports, switches = view.ports, view.now.switches
     states = np.bincount(ports.state[ports.physical], minlength=len(STATES))
     watts = [switch.watts for switch in switches if switch.watts is not None]
     sides = {switch.watts_side for switch in switches if switch.watts is not None}

@@ -10,6 +10,7 @@ from dashboard.fabric.links import Ends
 from dashboard.fabric.ports import ADMIN_DOWN, DOWN, Ports
 from dashboard.kpis.fabric import PAUSE_SOURCES
 from dashboard.kpis.windows import Bools, Floats, Ints
+from dashboard.kpis.words import percent
 from dashboard.settings import Alarms
 
 #: the bound that frames give: it may be far above the truth
@@ -36,11 +37,6 @@ class Judged:
     ports: Sequence[int]
     priority: Ints
     reasons: Mapping[int, str]
-
-
-def percent(share: float) -> str:
-    """Return a share as people read it."""
-    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.1g} %"
 
 
 def _share(ppm: float) -> str:
@@ -192,7 +188,7 @@ def host_notes(ports: Ports, ends: Ends, telling: Bools, settings: Alarms) -> di
     paused, marked = values["pause_ratio"], values["ecn_ratio"]
     down = ports.state == DOWN
     slow = (paused > limits.pause_reason_ratio) | (marked > limits.ecn_high_ratio)
-    at = np.flatnonzero(telling & (ends.host != "") & (down | slow))
+    at = np.flatnonzero(telling & ~ports.gone & (ends.host != "") & (down | slow))
     worst = np.lexsort((-np.nan_to_num(paused[at]), ~down[at]))
     notes: dict[str, list[str]] = {}
     for port in at[worst].tolist():

@@ -25,9 +25,7 @@ _PAUSE = {
 #: clocks of switch and collector may differ by so much. Units: s
 _SKEW_SECONDS = 2.0
 _MOST = 50
-_TWICE = (
-    "one switch under two names? Their ports have the same neighbours: poll it once, its ports and watts count twice"
-)
+_TWICE = "one switch under two names, by the neighbours of its ports: {} counts alone; poll it once"
 
 
 def hints(seen: Seen, ports: Ports, pfc: Parts, queues: Parts, fleet: Fleet, ends: Ends) -> tuple[str, ...]:
@@ -35,9 +33,10 @@ def hints(seen: Seen, ports: Ports, pfc: Parts, queues: Parts, fleet: Fleet, end
     by_hint: dict[str, list[str]] = {}
     lacks = _lacks(seen, ports, pfc, queues)
     for switch in fleet.switches:
-        for hint in _of_switch(switch, lacks) if switch.tells else ():
+        for hint in _of_switch(switch, lacks) if switch.tells and not switch.same_as else ():
             by_hint.setdefault(hint, []).append(switch.name)
-    twice = (f"{_named(pair)}: {_TWICE}" for pair in ends.doubled)
+    counts = {switch.name: switch.same_as or switch.name for switch in fleet.switches}
+    twice = (f"{_named(pair)}: {_TWICE.format(counts.get(pair[0], pair[0]))}" for pair in ends.doubled)
     return (*twice, *(f"{_named(names)}: {hint}" for hint, names in by_hint.items()))[:_MOST]
 
 

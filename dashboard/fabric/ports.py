@@ -44,7 +44,7 @@ class Ports:
     pause_source: Ints
     #: where the flaps come from: polls saw them, else the switch counted them
     polled_flaps: Bools
-    #: ports that are gone for good
+    #: ports that count nowhere: gone for good, or of a switch that counts under another name
     gone: Bools
     pauses: "Pauses"
     queues: "Queues"

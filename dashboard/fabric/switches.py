@@ -80,6 +80,8 @@ class SwitchNow:
     reconnects: int | None = None
     missing: int | None = None
     watts_side: str = ""
+    #: the name that counts of a switch that is polled under several, "" where that is its own
+    same_as: str = ""
 
     @property
     def tells(self) -> bool:

@@ -14,6 +14,7 @@ from dashboard.fabric.places import Parts, Roster, parts, roster
 from dashboard.fabric.ports import DOWN, Ports, ports
 from dashboard.fabric.read import Seen, look
 from dashboard.fabric.switches import Fleet, read, strangers
+from dashboard.fabric.twins import paired
 from dashboard.kpis.windows import Bools
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site
@@ -95,16 +96,28 @@ def update(
     telling = _telling(of, fleet)
     made = ports(seen, of, pfc, queues, light, alarms.fabric.event_hold.total_seconds(), telling)
     far = ends(of, seen.links, made.neighbor, gpus_of_host, old.ends if old else None)
+    fleet = replace(fleet, switches=paired(fleet.switches, far.doubled, site.switches))
+    made = _without(made, [switch.name for switch in fleet.switches if switch.same_as])
     judged = judge(made, far, telling, alarms)
-    told = FabricNow(
-        faults=tuple(judged.faults),
-        switches=fleet.switches,
-        ports_down=int((made.physical & (made.state == DOWN)).sum()),
-        abnormal=int((abnormal(judged) & ~made.gone).sum()),
-        notes=host_notes(made, far, telling, alarms),
-    )
+    told = _now(made, fleet, judged, host_notes(made, far, telling, alarms))
     said = hints(seen, made, pfc, queues, fleet, far)
     return View(now, seen, of, pfc, queues, light, made, fleet, far, judged, _hosts(site, far), said, told)
+
+
+def _without(made: Ports, names: Sequence[str]) -> Ports:
+    """Return the ports, those of these switches as what counts nowhere."""
+    return replace(made, gone=made.gone | np.isin(made.roster.device, names)) if names else made
+
+
+def _now(made: Ports, fleet: Fleet, judged: Judged, notes: Mapping[str, str]) -> FabricNow:
+    """Return what the snapshot takes of the fabric; each switch once."""
+    return FabricNow(
+        faults=tuple(judged.faults),
+        switches=tuple(switch for switch in fleet.switches if not switch.same_as),
+        ports_down=int((made.physical & (made.state == DOWN)).sum()),
+        abnormal=int((abnormal(judged) & ~made.gone).sum()),
+        notes=notes,
+    )
 
 
 def abnormal(judged: Judged) -> Bools:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from dashboard.kpis.windows import Bools, Floats
+from dashboard.kpis.words import percent
 
 #: both coverages at least: the value stands (E11)
 OK_COVERAGE = 0.95
@@ -55,7 +56,7 @@ def tokens_per_joule(tokens: float, joules: float, gpus: int, coverages: tuple[f
     """
     found = quality(*coverages)
     if found is Quality.INVALID:
-        return Ratio(None, found, f"only {min(coverages):.0%} of the sources are known")
+        return Ratio(None, found, f"only {percent(min(coverages))} of the sources are known")
     if joules < LEAST_JOULES * max(gpus, 1):
         return Ratio(None, Quality.INVALID, "energy is missing")
     return Ratio(tokens / joules, found)

@@ -44,7 +44,9 @@
  "checks": [{"device": "shelf-a01", "rack": "A01", "rule": "product", "subject": "power[circuit=psu-208]", "text": "4.87 W ...",
    "deviation_ratio": -0.999, "failures": 12, "since": 1759999900.0, "age": 1.0}],
  "silent": [{"device": "shelf-a01", "rack": "A01", "parts": ["psu-208"], "why": "unit 208: no answer", "unheard": 0,
-   "expected": 7}]}
+   "expected": 7}],
+ "refused": [{"device": "main", "rack": "", "text": "power.active_watts[circuit=total]=-4200: -4200 is below 0 watts; fed back, or ...",
+   "age": 1.0}]}
 ```
 
 `supplies` are rows of `supply_columns`. A supply's `state`: ok warning failed off lost silent (`lost`: carries nothing while the
@@ -55,7 +57,8 @@ PDUs. A loop's `valve_ratio` and pressures are null where it has none. `leaks`: 
 sensor_fault silent, `last` what it last told. `limits`: of the settings, null where that level is not used. A shelf's `unheard`: supplies of the
 inventory that never told of themselves while others do; `coverage` (k of n): the supplies that its power speaks of, 1 where the shelf measures
 the whole itself; a rack's: of its source. `checks.since`: first of the failures that go on, at most an hour before they were first seen.
-`silent.parts` told of themselves and tell nothing; `unheard` of `expected` never did, for the 30 s that the device answers. Values older than 3 of their periods are null.
+`silent.parts` told of themselves and tell nothing; `unheard` of `expected` never did, for the 30 s that the device answers.
+`refused`: readings of devices that answer in full and were not taken, in the words of their collector. Values older than 3 of their periods are null.
 """  # noqa: E501
 
 from collections.abc import Mapping
@@ -65,6 +68,7 @@ from typing import Any
 from dashboard.facility_settings import Above, Below, Rules
 from dashboard.plant.checks import Check
 from dashboard.plant.coolant import LoopNow, UnitNow
+from dashboard.plant.gaps import Refused
 from dashboard.plant.racks import RackPower
 from dashboard.plant.shelves import GONE, ShelfNow, SupplyNow
 from dashboard.plant.view import View
@@ -104,6 +108,7 @@ def to_json(view: View, last: Snapshot | None, rules: Rules) -> dict[str, Any]:
         "leaks": [_plain(asdict(leak)) for leak in view.leaks],
         "checks": [_check(check, view.time) for check in view.checks],
         "silent": [asdict(silent) for silent in view.silent],
+        "refused": [_refused(one, view.time) for one in view.refused],
     }
 
 
@@ -227,4 +232,13 @@ def _check(check: Check, now: float) -> dict[str, Any]:
         "failures": int(check.failures),
         "since": round(check.since, 3),
         "age": round(max(0.0, now - check.time), 3),
+    }
+
+
+def _refused(one: Refused, now: float) -> dict[str, Any]:
+    return {
+        "device": one.device,
+        "rack": one.rack,
+        "text": one.text,
+        "age": round(max(0.0, now - one.time), 3),
     }

@@ -4,13 +4,13 @@ A rack's air side is measured by nobody: with the site's `gear.liquid_ratio` its
 only what cannot be is told: coolant that carries more than the rack draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dashboard.facility_settings import Gear
 from dashboard.kpis import cooling
+from dashboard.plant.racks import RackPower
 from dashboard.plant.read import COOLANT, Seen
-from dashboard.site import Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class RackHeat:
     balance_ratio: float | None
 
 
-def rack_heats(seen: Seen, watts: Mapping[str, float], site: Site, gear: Gear, now: float) -> tuple[RackHeat, ...]:
-    """Return the heat balance of every rack that tells the heat of its loop; `watts`: what racks draw."""
+def rack_heats(seen: Seen, racks: Sequence[RackPower], gear: Gear, now: float) -> tuple[RackHeat, ...]:
+    """Return the heat balance of every rack that tells the heat of its loop."""
     held = seen[COOLANT]
     heat = held.fresh(now)["heat_watts"]
     carried = {
@@ -34,13 +34,8 @@ def rack_heats(seen: Seen, watts: Mapping[str, float], site: Site, gear: Gear, n
         if kind == "rack" and heat[i] == heat[i]
     }
     return tuple(
-        RackHeat(
-            rack.name,
-            watts.get(rack.name),
-            carried[rack.name],
-            _balance(carried[rack.name], watts.get(rack.name), gear),
-        )
-        for rack in site.racks
+        RackHeat(rack.name, rack.watts, carried[rack.name], _balance(carried[rack.name], rack.watts, gear))
+        for rack in racks
         if rack.name in carried
     )
 

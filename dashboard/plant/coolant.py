@@ -184,13 +184,7 @@ def _unit(cdu: Cdu, told: _Told, dew: float | None, gear: Gear, limits: Limits, 
     tcs, fws = _loop(told, "tcs"), _loop(told, "fws")
     sources = (tcs.heat_watts, fws.heat_watts, tcs.heat_reported_watts, fws.heat_reported_watts)
     heat = next((watts for watts in sources if watts is not None), None)
-    flow, supply = tcs.flow_liters_per_second, tcs.supply_celsius
-    margin = told.any("dew_margin_celsius")
-    if margin is None and supply is not None and dew is not None:
-        margin = supply - dew
-    needed = None
-    if heat is not None and heat > 0 and supply is not None:
-        needed = fluids.least_flow(gear.coolant, heat, supply, limits.coolant_return_celsius)
+    flow, needed = tcs.flow_liters_per_second, _needed_flow(tcs, heat, gear, limits)
     drop = _filter_pascals(told)
     pumps = _pumps(told, now)
     return UnitNow(
@@ -202,7 +196,7 @@ def _unit(cdu: Cdu, told: _Told, dew: float | None, gear: Gear, limits: Limits, 
         rated_approach_celsius=gear.approaches.get(cdu.name, gear.approach_celsius),
         effectiveness_ratio=_effectiveness(tcs, fws),
         dew_point_celsius=dew,
-        dew_margin_celsius=margin,
+        dew_margin_celsius=_dew_margin(told, tcs, dew),
         heat_watts=heat,
         rated_watts=cdu.rated_watts,
         load_ratio=heat / cdu.rated_watts if heat is not None and cdu.rated_watts else None,
@@ -222,6 +216,20 @@ def _unit(cdu: Cdu, told: _Told, dew: float | None, gear: Gear, limits: Limits, 
         age=max(0.0, now - told.newest) if np.isfinite(told.newest) else None,
         coverage=told.alive / told.series if told.series else 0.0,
     )
+
+
+def _needed_flow(tcs: LoopNow, heat: float | None, gear: Gear, limits: Limits) -> float | None:
+    """Return the least flow that keeps the return at its limit; None where no heat is carried. Units: L/s."""
+    if heat is None or heat <= 0 or tcs.supply_celsius is None:
+        return None
+    return fluids.least_flow(gear.coolant, heat, tcs.supply_celsius, limits.coolant_return_celsius)
+
+
+def _dew_margin(told: _Told, tcs: LoopNow, dew: float | None) -> float | None:
+    given = told.any("dew_margin_celsius")
+    if given is None and tcs.supply_celsius is not None and dew is not None:
+        return tcs.supply_celsius - dew
+    return given
 
 
 def _approach(told: _Told, tcs: LoopNow, fws: LoopNow) -> float | None:

@@ -56,7 +56,7 @@ def supplies_told(own: Sequence[ShelfNow]) -> float:
     return sum(told) / sum(counts) if counts else 0.0
 
 
-def in_part(made: Sequence[ShelfNow]) -> set[str]:
+def _in_part(made: Sequence[ShelfNow]) -> set[str]:
     """Return the racks whose shelves speak of a part of their supplies alone."""
     return {rack for rack, own in by_rack(made).items() if supplies_told(own) < OK_COVERAGE}
 
@@ -69,12 +69,13 @@ def by_rack(made: Sequence[ShelfNow]) -> Mapping[str, list[ShelfNow]]:
     return of
 
 
-def input_watts(
-    seen: Seen,
-    site: Site,
-    now: float,
-    doubted: Set[tuple[str, str]] = frozenset(),
-    partial: Set[str] = frozenset(),
+def wrong_shelves(doubted: Set[tuple[str, str]]) -> set[str]:
+    """Return the racks whose shelves cannot be right. `doubted`: (rack, kind of source)."""
+    return {rack for rack, source in doubted if source == "power_shelf"}
+
+
+def _input_watts(
+    seen: Seen, site: Site, now: float, doubted: Set[tuple[str, str]], partial: Set[str]
 ) -> dict[str, tuple[float, str]]:
     """Return rack -> (watts drawn, kind of source): shelves, else PDUs, else the building system.
 
@@ -106,18 +107,20 @@ def input_watts(
 
 
 def racks(
+    seen: Seen,
     site: Site,
     made: Sequence[ShelfNow],
-    drawn: Mapping[str, tuple[float, str]],
     p99: Mapping[str, tuple[float, float]],
     gear: Gear,
-    wrong: Set[str] = frozenset(),
+    now: float,
+    doubted: Set[tuple[str, str]],
 ) -> tuple[RackPower, ...]:
     """Return every rack of the inventory in its order.
 
-    `p99`: rack -> (watts of its supplies, seconds known); `wrong`: racks whose shelves cannot be right.
+    `p99`: rack -> (watts of its supplies, seconds known); `doubted`: (rack, kind of source) that cannot be right.
     """
-    of = by_rack(made)
+    of, wrong = by_rack(made), wrong_shelves(doubted)
+    drawn = _input_watts(seen, site, now, doubted, _in_part(made))
     output = {rack: None if rack in wrong else output_of(own) for rack, own in of.items()}
     return tuple(
         _rack(r.name, r.row, tuple(of.get(r.name, ())), output.get(r.name), drawn.get(r.name), p99.get(r.name), gear)

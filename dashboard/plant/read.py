@@ -8,6 +8,7 @@ its row are.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -189,7 +190,10 @@ class Seen:
     time: float
     held: Mapping[str, Held]
     checks: tuple[Check, ...]
-    checks_time: float
+    #: how the last poll of each device ended
+    devices: Mapping[str, Device]
+    #: when checks and devices were read. Units: epoch s
+    slow_time: float
     forgot: float
     real: bool
 
@@ -215,20 +219,13 @@ def look(store: Store, old: Seen | None, now: float, *, real: bool, refused: Seq
         old = None
     held = {t.measurement: _grow(store, t, old, now, real=real, refused=refused) for t in TABLES}
     forget = old is not None and now - old.forgot >= _FORGET_EVERY
-    due = old is None or now - old.checks_time >= SLOW_SECONDS / 2
-    return Seen(
-        time=now,
-        held={name: _without_old(one, now) for name, one in held.items()} if forget else held,
-        checks=_checks(store, old, now, real=real, refused=refused) if due or old is None else old.checks,
-        checks_time=now if due or old is None else old.checks_time,
-        forgot=now if forget or old is None else old.forgot,
-        real=real,
-    )
-
-
-def _checks(store: Store, old: Seen | None, now: float, *, real: bool, refused: Sequence[str]) -> tuple[Check, ...]:
-    before, looked = (old.checks, old.checks_time) if old else ((), None)
-    return checks.look(store, before, looked, now, real=real, refused=refused)
+    held = {name: _without_old(one, now) for name, one in held.items()} if forget else held
+    forgot = now if forget or old is None else old.forgot
+    if old is not None and now - old.slow_time < SLOW_SECONDS / 2:
+        return Seen(now, held, old.checks, old.devices, old.slow_time, forgot, real)
+    before, looked = (old.checks, old.slow_time) if old else ((), None)
+    failing = checks.look(store, before, looked, now, real=real, refused=refused)
+    return Seen(now, held, failing, _devices(store, real=real, refused=refused), now, forgot, real)
 
 
 def _grow(store: Store, table: Table, old: Seen | None, now: float, *, real: bool, refused: Sequence[str]) -> Held:
@@ -333,17 +330,18 @@ def _without_old(held: Held, now: float) -> Held:
     )
 
 
-def devices(store: Store, *, real: bool, refused: Sequence[str]) -> Mapping[str, Device]:
-    """Return how the last poll of each device ended.
+def _devices(store: Store, *, real: bool, refused: Sequence[str]) -> Mapping[str, Device]:
+    """Return how the last poll of each device ended."""
 
-    Raises:
-        StoreError: the store does not answer.
-    """
-    frame = accepted(store.latest("device", ("up", "state", "error"), GAUGE_AGE), real=real, refused=refused)
-    columns = (
-        frame[name].to_numpy(dtype=object).tolist() for name in ("device", "host", "rack", "up", "state", "error")
-    )
+    def newest(*fields: str) -> Iterator[tuple[Any, ...]]:
+        frame = accepted(store.latest("device", fields, GAUGE_AGE), real=real, refused=refused)
+        frame = frame.assign(device=frame["device"].where(frame["device"] != "", frame["host"]))
+        columns = (frame[name].to_numpy(dtype=object).tolist() for name in ("device", "rack", *fields))
+        return zip(*columns, stamps(frame), strict=True)
+
+    errors = {(name, time): error for name, _, error, time in newest("error")}
     return {
-        device or host: Device(up == 1, int(state) if state == state else 0, error or "", rack, time)
-        for device, host, rack, up, state, error, time in zip(*columns, stamps(frame), strict=True)
+        # An error stands only as long as the newest poll tells of one.
+        name: Device(up == 1, int(state) if state == state else 0, errors.get((name, time), ""), rack, time)
+        for name, rack, up, state, time in newest("up", "state")
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from leaf import Leaf
 from plant import Plant
 
 from dashboard import api
@@ -27,6 +28,12 @@ def plant(store: DuckDBStore) -> Plant:
     made = Plant(store, float(int(time.time())))
     made.inventory()
     return made
+
+
+@pytest.fixture
+def leaf(store: DuckDBStore) -> Leaf:
+    """A leaf switch that told nothing yet."""
+    return Leaf(store, float(int(time.time())))
 
 
 @pytest.fixture

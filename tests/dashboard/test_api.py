@@ -157,7 +157,7 @@ def test_the_threads_produce_and_end(plant: Plant) -> None:
     plant.settle()
     live = Live(plant.store, DashboardSettings(tick="200ms"))  # type: ignore[arg-type]
     live.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (live.history is None or live.snapshot is None or live.snapshot.seq < 3) and time.monotonic() < deadline:
         time.sleep(0.01)
     live.close()

@@ -13,7 +13,8 @@ from plant import Clock, Plant
 
 from dashboard.live import Live
 from dashboard.plant import answer
-from dashboard.plant.view import Silent, View
+from dashboard.plant.gaps import Silent
+from dashboard.plant.view import View
 from dashboard.settings import DashboardSettings
 
 

@@ -174,7 +174,7 @@ def test_extend_keeps_what_is_known() -> None:
 def test_the_reason_names_the_evidence() -> None:
     told = idle.reason(idle.PARKED, PARKED, 0)
     assert told == (
-        "holds a process and memory, does no work: activity 0%, power 15% of limit, processes 1, "
+        "holds a process and memory, does no work: activity 0 %, power 15 % of limit, processes 1, "
         "memory 55.9 GiB, running requests 0, waiting requests 0"
     )
 

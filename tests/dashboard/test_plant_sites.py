@@ -130,7 +130,7 @@ def test_a_rack_power_that_cannot_be_enters_nothing(gear: FacilitySite, plant: P
     wrong = {("A01", "power_shelf")}
     made = update(plant.store, read_site(plant.store), SETTINGS, None, plant.now + 1, doubted=wrong)
     assert [(rack.name, rack.watts) for rack in made.racks[:2]] == [("A01", None), ("A02", 3000)]
-    assert (made.racks[0].output_watts, made.racks[0].headroom_ratio, "A01" in made.p99) == (None, None, False)
+    assert (made.racks[0].output_watts, made.racks[0].headroom_ratio, "A01" in made.memory.p99) == (None, None, False)
 
 
 def test_coolant_units_with_a_rack_in_common_are_on_one_loop() -> None:

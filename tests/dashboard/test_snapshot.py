@@ -136,7 +136,7 @@ def test_e9_tokens_of_a_host_without_energy_do_not_flatter_the_ratio(plant: Plan
 def test_most_hosts_missing_withholds_the_value(plant: Plant) -> None:
     plant.run(skip=("node-1", "node-2", "node-3"))
     board = shot(plant).numbers["gpu_board_watts"]
-    assert (board.value, board.why) == (None, "only 25% of the sources are known")
+    assert (board.value, board.why) == (None, "only 25 % of the sources are known")
 
 
 def test_a_counter_reset_in_the_window_loses_only_what_nobody_saw(plant: Plant) -> None:
@@ -343,7 +343,7 @@ def test_a_parked_gpu_is_idle_from_the_first_snapshot_on(plant: Plant) -> None:
     (entry,) = made.idle_gpus
     assert (entry["gpu"], entry["rack"], entry["host"], entry["state"]) == ("GPU-node-2-0", "A01", "node-2", "parked")
     assert plant.now - entry["since"] > 200
-    assert "power 14% of limit" in entry["reason"]
+    assert "power 14 % of limit" in entry["reason"]
     assert made.cells[made.layout.gpus.index("GPU-node-2-0")] == CELL_IDLE
     found = values(made)
     assert (found["gpus_idle"], found["gpus_idle_ratio"], found["idle_watts"]) == (1, 1 / 8, 100)

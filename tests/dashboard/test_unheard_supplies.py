@@ -6,7 +6,8 @@ from facility_site import FacilitySite
 from plant import Plant
 
 from dashboard.live import Live
-from dashboard.plant.view import Silent, View, update
+from dashboard.plant.gaps import Silent
+from dashboard.plant.view import View, update
 from dashboard.settings import DashboardSettings
 from dashboard.site import Site, read_site
 from dashboard.snapshot import Snapshot, build
@@ -128,7 +129,7 @@ def test_numbers_over_a_part_say_so(gear: FacilitySite) -> None:
     # 2,250 W of three supplies and 3,000 W of the other rack: 3 of 4 and 4 of 4 are known.
     told = numbers["rack_watts"]
     assert (told.value, told.coverage, told.quality) == (pytest.approx(5250), pytest.approx(0.875), 1)
-    assert told.why == "A01: 75% of its supplies are known"
+    assert told.why == "A01: 75 % of its supplies are known"
     # 400 W of the network rack beside them.
     told = numbers["it_watts"]
     assert (told.value, told.coverage, told.quality) == (pytest.approx(5650), pytest.approx(2.75 / 3), 1)

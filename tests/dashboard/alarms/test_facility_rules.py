@@ -18,10 +18,11 @@ from dashboard.plant.buses import BusNow
 from dashboard.plant.checks import Check
 from dashboard.plant.coolant import LoopNow, PumpNow, UnitNow
 from dashboard.plant.feeds import AcNow, Failover, FeedNow, PhaseNow
+from dashboard.plant.gaps import Silent
 from dashboard.plant.parts import BatteryNow, LeakNow
 from dashboard.plant.racks import RackPower
 from dashboard.plant.shelves import ShelfNow, SupplyNow
-from dashboard.plant.view import Silent, View
+from dashboard.plant.view import View
 from dashboard.settings import Alarms, DashboardSettings
 
 BUS = BusNow("+/-400 V", 800.0, 800.0, "told", 0.0, 400.0, -400.0, 0.0, 799.0, 801.0, 0.5, 4.0, 5e6, 6250.0, False, 1.0)

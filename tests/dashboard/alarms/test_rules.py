@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.alarms.findings import Bit, Finding, HostNow, Scene, Supply
 from dashboard.alarms.rules import find
-from dashboard.facility import CduNow, DeviceNow, Leak, RackNow
+from dashboard.facility import MAINTENANCE, SENSOR_FAULT, CduNow, DeviceNow, Leak, RackNow
 from dashboard.kpis.efficiency import Quality
 from dashboard.number import Number, withheld
 from dashboard.settings import DashboardSettings, Targets
@@ -117,9 +117,21 @@ def test_silent_devices() -> None:
     up, down = DeviceNow("x", "", True, 0.0), DeviceNow("leaf-1", "N01", False, 20.0)
     (finding,) = found(devices=(up, down))
     assert (finding.title, finding.priority, finding.impact) == ("No answer from leaf-1", 3, "16 GPUs")
+    assert finding.place == "Rack N01"
     several = tuple(DeviceNow(f"d{i}", "N01", False, 20.0) for i in range(3))
     assert told(devices=(up, *several)) == [("3 devices silent in rack N01", 3)]
     assert told(devices=several) == [("No device answers (3)", 2)]
+
+
+def test_a_place_is_what_holds_a_thing() -> None:
+    """Of a rack its row, of what stands in a rack that rack; whatever the rule."""
+    leaks = (Leak("A01", "A01", "rack", 2), Leak("rope-7", "A02", "tray", SENSOR_FAULT))
+    devices = (DeviceNow("shelf-A02", "A02", True, 1.0, MAINTENANCE), DeviceNow("leaf-1", "", True, 1.0, MAINTENANCE))
+    bits = (Bit("cdu-1", "", "door open"), Bit("main", "", "relay open"))
+    assert {f.object: f.place for f in found(leaks=leaks, devices=devices, bits=bits)} == {
+        "A01": "Row A", "rope-7": "Rack A02", "shelf-A02": "Rack A02", "leaf-1": "Fabric", "cdu-1": "Cooling",
+        "main": "Site",
+    }  # fmt: skip
 
 
 def test_coolant_temperatures() -> None:

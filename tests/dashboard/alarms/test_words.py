@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.alarms.words import beside, percent, signed
+from dashboard.alarms.words import beside, signed
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,5 @@ def test_a_value_and_its_bound_are_told_apart(value: float, bound: float, texts:
     assert beside(value, bound) == texts
 
 
-def test_a_voltage_has_its_sign_and_a_share_its_space() -> None:
+def test_a_voltage_has_its_sign() -> None:
     assert (signed(411.2), signed(-386.8)) == ("+411", "\u2212387")
-    assert (percent(0.031), percent(0.75)) == ("3.1 %", "75 %")

@@ -137,13 +137,15 @@ def test_dead_collectors_do_not_look_live(demo: Demo, watched: Opener) -> None:
     def age(route: Route) -> None:
         answer = route.fetch(headers={**route.request.headers, "if-none-match": ""})
         body = answer.json()
-        body["data_time"] = body["time"] - 40
+        body["data_time"] = body["time"] - 25  # stale from 20 s on, lost from 60 s on
         route.fulfill(status=200, headers={"Date": answer.headers["date"]}, body=json.dumps(body))
 
     wall.page.route("**/api/v1/snapshot", age)
     wall.page.goto(demo.url)
-    until(lambda: wall.state() == "stale", 20, "stale")
-    assert re.fullmatch(r"Stale [45]\d s", wall.page.locator(".freshness .word").inner_text())
+    until(lambda: wall.state() == "stale", 30, "stale")
+    said = re.fullmatch(r"Stale (\d+) s", wall.page.locator(".freshness .word").inner_text())
+    assert said is not None
+    assert int(said.group(1)) >= 25
 
 
 def test_wrong_clock_of_the_panel_does_not_matter(demo: Demo, watched: Opener) -> None:
@@ -152,7 +154,8 @@ def test_wrong_clock_of_the_panel_does_not_matter(demo: Demo, watched: Opener) -
     wall.open(demo.url)
     shown = wall.page.locator(".clock b").inner_text()
     seconds = sum(int(part) * size for part, size in zip(shown.split(":"), (3600, 60, 1), strict=True))
-    assert abs((time.time() - seconds + 43200) % 86400 - 43200) < 3
+    # Six years off is what must not be; a page that is not let run stands still for some seconds.
+    assert abs((time.time() - seconds + 43200) % 86400 - 43200) < 60
     assert wall.errors == []
 
 
@@ -163,7 +166,7 @@ def test_silent_server_turns_stale_then_lost_then_live(demo: Demo, watched: Open
     page = wall.page
     demo.process.send_signal(signal.SIGSTOP)
     try:
-        until(lambda: wall.state() == "stale", 20, "stale")
+        until(lambda: wall.state() == "stale", 30, "stale")
         assert re.fullmatch(r"Stale \d+ s", page.locator(".freshness .word").inner_text())
         page.screenshot(path=tmp_path / "wall-stale.png")
         page.clock.fast_forward(60_000)
