@@ -3,8 +3,9 @@
 Run: `python benchmarks/gnmi.py [--targets 200] [--rounds 6]`. A server process answers POLL, Get and Capabilities with
 SONiC's objects, encoded beforehand: 64 ports of 103 text leaves and the PFC watchdog each round; each third round
 queues with counters and watermarks, rates, priority groups, PORT_TABLE, LLDP, optics, supplies, fans, thermals too.
-Every round has other numbers. Ours: 200 `GnmiCollector` in one process, set up as the pollers' is. Peer, in the same
-run: pygnmi's client, a thread per subscription, reading and JSON-decoding the same paths as often, and no more.
+Counters rise from round to round, as on a switch that does not boot; gauges are others each time. Ours: 200
+`GnmiCollector` in one process, set up as the pollers' is. Peer, in the same run: pygnmi's client, a thread per
+subscription, reading and JSON-decoding the same paths as often, and no more.
 Two measurements: the ports alone (COUNTERS/Ethernet*, names and map of ports), which the claim is about, and the whole
 profile. Figures are CPU seconds of the reading process (all its threads) per round of 10 s, beside the machine's load
 average: what else runs on the machine makes them larger. Where it has two cores, the server has one of its own. The
@@ -46,8 +47,8 @@ from collectors.profile import Profile, load_profile  # noqa: E402
 PROMISED_SHARE = 0.15
 PORTS, QUEUES, LANES = 64, 8, 8
 INTERVAL_S, SLOW_EVERY = 10, 3
-#: variants of every answer, so that no round repeats the one before
-VARIANTS = 3
+#: share of a counter that a round adds to it
+GROWTH = 10**-5
 #: switches that the peer reads; its CPU time is scaled to all. With 200 it has 2,500 threads and stands still
 PEER_TARGETS = 20
 #: switches asked at once: a collector spreads its targets over the interval
@@ -93,21 +94,22 @@ def port_fields() -> list[str]:
     return [f"SAI_PORT_STAT_{name}" for name in own]
 
 
-def count(name: str, dice: random.Random) -> str:
+def count(name: str, dice: random.Random) -> int:
     """Return a counter as it stands after weeks of load on a healthy fabric: what tells of faults mostly reads 0."""
     if any(part in name for part in QUIET):
-        return "0" if dice.random() < 0.9 else str(dice.randrange(10**4))
+        return 0 if dice.random() < 0.9 else dice.randrange(10**4)
     if "OCTETS" in name.rsplit("_", 1)[-1] or name.endswith("_BYTES"):
-        return str(dice.randrange(10**13, 10**16))
-    return str(dice.randrange(10**9, 10**13))
+        return dice.randrange(10**13, 10**16)
+    return dice.randrange(10**9, 10**13)
 
 
-def answers(seed: int) -> dict[tuple[str, str], bytes]:
-    """Return every answer of a switch, by database and path."""
-    dice = random.Random(seed)
+def answers(turn: int) -> dict[tuple[str, str], bytes]:
+    """Return every answer of a switch in one round, by database and path."""
+    dice, first = random.Random(turn), random.Random(0)
 
     def leaves(names: list[str]) -> dict[str, str]:
-        return {name: count(name, dice) for name in names}
+        counts = [count(name, first) for name in names]
+        return {name: str(value + int(turn * GROWTH * value)) for name, value in zip(names, counts, strict=True)}
 
     fields = port_fields()
     queue = [f"SAI_QUEUE_STAT_{name}" for name in (
@@ -264,9 +266,9 @@ def encode(database: str, path: str, value: bytes) -> tuple[bytes, Any]:
     return gnmi_pb2.SubscribeResponse(update=notification).SerializeToString(), notification
 
 
-async def serve() -> None:
-    """Answer until the standard input ends."""
-    encoded = [{key: encode(*key, value) for key, value in answers(seed).items()} for seed in range(VARIANTS)]
+async def serve(rounds: int) -> None:
+    """Answer until the standard input ends; no stream is asked more often than so many rounds."""
+    encoded = [{key: encode(*key, value) for key, value in answers(turn).items()} for turn in range(rounds)]
     switches = Switches(encoded)
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     methods = {
@@ -408,7 +410,7 @@ def taken(found: dict[str, float]) -> str:
 
 def measure(options: argparse.Namespace) -> int:
     """Run the server, ours and the peer; print what they took."""
-    command = [sys.executable, __file__, "--role", "server"]
+    command = [sys.executable, __file__, "--role", "server", "--rounds", str(options.rounds)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, **pipes) as server:
         assert server.stdout is not None
@@ -449,7 +451,7 @@ def main() -> int:
         return measure(options)
     pin(1 if options.role == "server" else 0)
     if options.role == "server":
-        asyncio.run(serve())
+        asyncio.run(serve(SLOW_EVERY + options.rounds))
         return 0
     if options.role == "ours":
         found = asyncio.run(collect(profile_of(options.what), options.port, options.targets, options.rounds))

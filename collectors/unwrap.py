@@ -18,9 +18,11 @@ A device without a boot clock (gNMI) has booted when most rows that had counted 
 Source: rules C10 and C11 of the SONiC facts; RFC 2578 section 7.1.6 (Counter32), RFC 2790 (hrSystemUptime).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import lt
+from sys import intern
+from types import MappingProxyType
 from typing import Literal
 
 WRAP = 2**32
@@ -43,43 +45,77 @@ NAMED = 3
 
 TICKS = 100
 
+#: what most rows have added to them, and of falls
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+_NO_FALL: Mapping[str, tuple[float, float, float]] = MappingProxyType({})
+
+
+#: what a reading is kept in: a tuple, which is exact, or an array of floats, in a quarter of the memory
+Keep = Callable[[Iterable[float]], Sequence[float]]
+
 
 @dataclass(slots=True)
 class _Row:
-    """One row: what its counters said last and what is added to each; of a fall: from, to, what was added before."""
+    """One row: what its counters said last and what is added to each; of a fall: from, to, what was added before.
+
+    There are ten thousands of them: readings are in the order of `columns`, which alike rows share.
+    """
 
     seen_s: float
     boots: int
-    raw: Mapping[str, float]
-    #: the reading before, and the time between both. Units: s
-    before: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...]
+    raw: Sequence[float]
+    keep: Keep
+    #: the reading before, which may lack the last columns, and the time between both. Units: s
+    before: Sequence[float] = ()
     before_s: float = 0.0
-    added: dict[str, float] = field(default_factory=dict)
     #: shortest time between two readings so far: that of its poll tier; 0 before the second. Units: s
     step_s: float = 0.0
-    fallen: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    added: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    fallen: Mapping[str, tuple[float, float, float]] = field(default_factory=lambda: _NO_FALL)
 
     def falls(self, raw: Mapping[str, float]) -> bool:
         """Return whether any column of a reading is lower than it was."""
-        last = self.raw
-        if list(raw) == list(last):
-            return any(map(lt, raw.values(), last.values()))
+        if tuple(raw) == self.columns[: len(raw)]:
+            return any(map(lt, raw.values(), self.raw))
+        last = self.last()
         return any(value < last.get(column, 0) for column, value in raw.items())
 
-    def see(self, now_s: float, raw: Mapping[str, float]) -> None:
-        """Take a reading as the last one."""
+    def see(self, now_s: float, raw: Mapping[str, float]) -> bool:
+        """Take a reading as the last one; return whether it brought columns that the row did not have."""
         seconds = now_s - self.seen_s
         if seconds > 0:
             self.before, self.before_s = self.raw, seconds
-            self.step_s = min(self.step_s or seconds, seconds)
-        # A reading is kept as it came; only a part of the columns is laid over what the others said last.
-        self.raw = raw if list(raw) == list(self.raw) else {**self.raw, **raw}
+            if seconds < self.step_s or not self.step_s:
+                self.step_s = seconds
         self.seen_s = now_s
+        columns = tuple(raw)
+        # Of less than all columns, what the others said last stays: those that are read less often stand at the end.
+        if columns == self.columns[: len(columns)]:
+            others = self.raw[len(columns) :]
+            self.raw = self.keep((*raw.values(), *others) if others else raw.values())
+            return False
+        merged = {**self.last(), **raw}
+        self.raw = self.keep(merged.values())
+        if len(merged) == len(self.columns):
+            return False
+        self.columns = tuple(merged)
+        return True
+
+    def last(self) -> dict[str, float]:
+        """Return what each column said last."""
+        return dict(zip(self.columns, self.raw, strict=True))
+
+    def put(self, column: str, value: float) -> None:
+        """Replace what one column said last."""
+        at = self.columns.index(column)
+        self.raw = self.keep((*self.raw[:at], value, *self.raw[at + 1 :]))
 
     def pace(self, column: str) -> float:
         """Return what a column grew by per second in the last interval."""
-        last = self.raw[column]
-        return (last - self.before.get(column, last)) / self.before_s if self.before_s else 0.0
+        at = self.columns.index(column)
+        known = at < len(self.before) and self.before_s
+        return (self.raw[at] - self.before[at]) / self.before_s if known else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +173,12 @@ class BootClock:
 class Unwrap:
     """The counters of one device."""
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, keep: Keep = tuple) -> None:
         """`interval_s` is the time between polls. Units: s."""
+        self._keep = keep
         self._gap_s = GAP_INTERVALS * interval_s
         self._rows: dict[str, _Row] = {}
+        self._columns: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._resets: list[Reset] = []
         self._judged = 0
         self._booted = self._calm = False
@@ -157,19 +195,17 @@ class Unwrap:
         self._booted, self._calm = booted, calm
         self._boots += booted
 
-    def falls(self, row: str, raw: Mapping[str, float]) -> bool:
-        """Return whether any counter of a row is lower than it was."""
-        known = self._rows.get(row)
-        return known is not None and known.falls(raw)
+    def any_falls(self, rows: Mapping[str, Mapping[str, float]]) -> bool:
+        """Return whether any counter of these rows (row -> column -> raw value) is lower than it was."""
+        known = self._rows
+        return any(known[row].falls(raw) for row, raw in rows.items() if row in known)
 
     def booted(self, rows: Mapping[str, Mapping[str, float]]) -> bool:
         """Return whether the device has booted, by what its counters say (row -> column -> raw value)."""
-        known = {row: self._rows[row] for row in rows if row in self._rows}
-        counted = [row for row, each in known.items() if any(each.raw.values())]
+        last = {row: self._rows[row].last() for row in rows if row in self._rows}
+        counted = [row for row, each in last.items() if any(each.values())]
         fell = [
-            row
-            for row in counted
-            if any(2 * value < known[row].raw.get(column, 0) for column, value in rows[row].items())
+            row for row in counted if any(2 * value < last[row].get(column, 0) for column, value in rows[row].items())
         ]
         return len(fell) > 1 and 2 * len(fell) >= len(counted)
 
@@ -180,11 +216,13 @@ class Unwrap:
         if known is None:
             if len(self._rows) >= REMEMBERED:
                 self._rows.clear()
-            self._rows[row] = _Row(now_s, self._boots, raw)
+            keep = self._keep
+            self._rows[intern(row)] = _Row(now_s, self._boots, self._shared(tuple(raw)), keep(raw.values()), keep)
             return raw
         if known.boots != self._boots or known.fallen or (not self._calm and known.falls(raw)):
             self._judge(known, row, raw, narrow, now_s - known.seen_s)
-        known.see(now_s, raw)
+        if known.see(now_s, raw):
+            known.columns = self._shared(known.columns)
         added = known.added
         return {column: value + added.get(column, 0) for column, value in raw.items()} if added else raw
 
@@ -199,7 +237,8 @@ class Unwrap:
     def _judge(
         self, known: _Row, row: str, raw: Mapping[str, float], narrow: Mapping[str, int], seconds: float
     ) -> None:
-        fell = [column for column, value in raw.items() if value < known.raw.get(column, 0)]
+        last = known.last()
+        fell = [column for column, value in raw.items() if value < last.get(column, 0)]
         if known.boots != self._boots:
             self._restart(known, row, tuple(raw))
         elif fell:
@@ -207,10 +246,15 @@ class Unwrap:
         if known.fallen:
             self._recover(known, raw)
 
+    def _shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns as the rows that are alike have them."""
+        if len(self._columns) >= REMEMBERED:
+            self._columns.clear()
+        return self._columns.setdefault(columns, columns)
+
     def _restart(self, known: _Row, row: str, columns: tuple[str, ...]) -> None:
         known.boots = self._boots
-        known.added.clear()
-        known.fallen.clear()
+        known.added, known.fallen = _NOTHING, _NO_FALL
         # Rows that are read less often come after the others: their reset is told already.
         if self._told_boots != self._boots:
             self._resets.append(Reset(row, columns))
@@ -226,32 +270,34 @@ class Unwrap:
     ) -> None:
         gap = seconds > max(self._gap_s, GAP_INTERVALS * known.step_s)
         wide_fell = any(column not in narrow for column in fell)
-        anew = []
+        anew, last, added, fallen = [], known.last(), dict(known.added), dict(known.fallen)
         for column in fell:
-            before = known.raw[column]
+            before = last[column]
             end = 0 if wide_fell or gap else narrow.get(column, 0)
             grown = known.pace(column) * seconds
             if end and raw[column] + end - before < _plausible(end, grown):
-                known.added[column] = known.added.get(column, 0) + end
-                known.raw = {**known.raw, column: before - end}  # growth counts over the wrap
+                added[column] = added.get(column, 0) + end
+                known.put(column, before - end)  # growth counts over the wrap
                 continue
             anew.append(column)
             if raw[column] <= FROM_ZERO * max(0.0, grown) and not gap:
-                known.added.pop(column, None)
-                known.fallen.pop(column, None)
+                added.pop(column, None)
+                fallen.pop(column, None)
                 continue
-            known.fallen.setdefault(column, (before, raw[column], known.added.get(column, 0)))
-            known.added[column] = known.added.get(column, 0) + before - raw[column]
+            fallen.setdefault(column, (before, raw[column], added.get(column, 0)))
+            added[column] = added.get(column, 0) + before - raw[column]
+        known.added, known.fallen = added, fallen
         if anew:
             self._resets.append(Reset(row, tuple(anew)))
 
     def _recover(self, known: _Row, raw: Mapping[str, float]) -> None:
         """Undo a fall where the old value came back in one step: most of the way up at once."""
-        for column, (before, fell_to, added) in list(known.fallen.items()):
+        last = known.last()
+        for column, (before, fell_to, added) in known.fallen.items():
             value = raw.get(column)
             if value is None or value < before:
                 continue
-            del known.fallen[column]
-            written = known.raw[column] + known.added.get(column, 0)
-            if 2 * (value - known.raw[column]) >= before - fell_to and value + added >= written:
-                known.added[column] = added
+            known.fallen = {other: fall for other, fall in known.fallen.items() if other != column}
+            written = last[column] + known.added.get(column, 0)
+            if 2 * (value - last[column]) >= before - fell_to and value + added >= written:
+                known.added = {**known.added, column: added}

@@ -185,6 +185,22 @@ def _numbers(name: str, rows: Sequence[Leaves]) -> "list[Raw | None] | None":
         return None
 
 
+def read_digits(texts: Sequence[str]) -> list[float] | None:
+    """Return the numbers that texts of digits are, or None where any is something else.
+
+    They are read as one array of JSON, in a third of the time that Python takes for as many texts. With `.0` behind
+    each there is no other way to as many numbers.
+    """
+    together = ".0,".join(texts)
+    if "-" in together:
+        return None
+    try:
+        found: list[object] = orjson.loads(f"[{together}.0]")
+    except orjson.JSONDecodeError:
+        return None
+    return cast("list[float]", found) if len(found) == len(texts) and {*map(type, found)} == {float} else None
+
+
 def read_address(text: str) -> Address:
     """Return what an `at` says.
 

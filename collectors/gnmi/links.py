@@ -58,6 +58,8 @@ class LinkTable:
         changed = {}
         for port, fields in table.items():
             before = self.links.get(port)
+            if before and before.oper == fields.get("oper_status") and before.admin == fields.get("admin_status"):
+                continue
             link = Link(*(_state(fields, name, before) for name in ("admin_status", "oper_status")))
             if link.oper is None and link.admin is None:
                 continue

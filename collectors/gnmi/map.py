@@ -47,7 +47,7 @@ class MapGuard:
 
     def look(self, counters: object, answer: object, ports: Ports, now: float) -> bool | None:
         """Compare one round; `now` is monotonic seconds. Return whether the map became stale, None for no change."""
-        fresh = read_map(answer)
+        fresh = self.fresh if answer == self.fresh else read_map(answer)
         if not fresh or not isinstance(counters, Mapping):
             return None
         self.fresh = fresh

@@ -6,11 +6,13 @@ is that of SNMP (`collectors/unwrap.py`); gNMI tells no boot clock, so a boot is
 Source: sonic-net/sonic-swss `orchagent/flexcounter*`; RFC 2863, section 3.1.4, for what a discontinuity means.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
-from collectors.unwrap import Unwrap, describe
+from collectors.unwrap import Reset, Unwrap, describe
 from storage.point import Point
 from storage.schema import MEASUREMENTS
 
@@ -28,7 +30,8 @@ class Counters:
 
     def __init__(self, interval_s: float) -> None:
         """`interval_s` is the time between polls. Units: s."""
-        self._unwrap = Unwrap(interval_s)
+        # Counters come as floats, so that an array of them is as exact.
+        self._unwrap = Unwrap(interval_s, partial(array, "d"))
         #: resets since the collector was opened
         self.resets = 0
 
@@ -37,44 +40,46 @@ class Counters:
 
         The port is "" when it is the whole device. `now_s` is monotonic seconds.
         """
-        rows: dict[str, tuple[int, Mapping[str, float]]] = {}
-        for number, point in enumerate(points):
-            names = COUNTERS.get(point.measurement)
-            if names is None:
-                continue
-            # A counter's value is never text.
-            raw = cast(Mapping[str, float], {name: value for name, value in point.fields.items() if name in names})
-            if raw:
-                rows[_key(point)] = number, raw
-        self._begin(points, rows)
+        counting = {_key(point): number for number, point in enumerate(points) if point.measurement in COUNTERS}
+        rows = {key: raw for key, number in counting.items() if (raw := _counters(points[number]))}
+        self._begin(rows)
         made = list(points)
-        for key, (number, raw) in rows.items():
+        for key, raw in rows.items():
             written = self._unwrap.take(key, raw, _NARROW, now_s)
             if written is not raw:
-                made[number] = replace(points[number], fields={**points[number].fields, **written})
-        anew = self._anew(points, rows)
+                point = points[counting[key]]
+                made[counting[key]] = replace(point, fields={**point.fields, **written})
+        scope, resets = self._unwrap.finish()
+        if not resets:
+            return made, {}
+        every = {"": f"counters of {len(resets)} rows began anew"}
+        anew = every if scope == "device" else _each(resets, {key: points[number] for key, number in counting.items()})
         self.resets += len(anew)
         return made, anew
 
-    def _begin(self, points: Sequence[Point], rows: Mapping[str, tuple[int, Mapping[str, float]]]) -> None:
-        if not any(self._unwrap.falls(key, raw) for key, (_, raw) in rows.items()):
+    def _begin(self, rows: Mapping[str, Mapping[str, float]]) -> None:
+        if self._unwrap.any_falls(rows):
+            ports = {key: raw for key, raw in rows.items() if key.startswith("interface ")}
+            self._unwrap.begin(self._unwrap.booted(ports))
+        else:
             self._unwrap.begin(False, calm=True)
-            return
-        ports = {key: raw for key, (number, raw) in rows.items() if points[number].measurement == "interface"}
-        self._unwrap.begin(self._unwrap.booted(ports))
 
-    def _anew(self, points: Sequence[Point], rows: Mapping[str, tuple[int, object]]) -> Mapping[str, str]:
-        scope, resets = self._unwrap.finish()
-        if not resets:
-            return {}
-        if scope == "device":
-            return {"": f"counters of {len(resets)} rows began anew"}
-        names: dict[str, list[str]] = {}
-        for reset in resets:
-            point = points[rows[reset.row][0]]
-            columns = [f"{point.measurement}.{column}" for column in reset.columns]
-            names.setdefault(point.tags.get("interface", ""), []).extend(columns)
-        return {port: describe(each) for port, each in names.items()}
+
+def _each(resets: Sequence[Reset], points: Mapping[str, Point]) -> Mapping[str, str]:
+    """Return port -> text of what began anew there."""
+    names: dict[str, list[str]] = {}
+    for reset in resets:
+        point = points[reset.row]
+        columns = [f"{point.measurement}.{column}" for column in reset.columns]
+        names.setdefault(point.tags.get("interface", ""), []).extend(columns)
+    return {port: describe(each) for port, each in names.items()}
+
+
+def _counters(point: Point) -> Mapping[str, float]:
+    """Return the counters among the fields of a point: most often all of them."""
+    names, fields = COUNTERS[point.measurement], point.fields
+    own = fields if fields.keys() <= names else {name: value for name, value in fields.items() if name in names}
+    return cast(Mapping[str, float], own)  # a counter's value is never text
 
 
 def _key(point: Point) -> str:

@@ -17,6 +17,7 @@ A row that never had a leaf lacks it: that is told once. A row that had it and h
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from operator import itemgetter
 from sys import intern
@@ -30,6 +31,7 @@ from collectors.gnmi.leaves import (
     Leaves,
     parse_leaf,
     read_address,
+    read_digits,
     read_leaf,
     read_light,
     read_number,
@@ -123,12 +125,19 @@ class _Column:
     never: set[Variables] = field(default_factory=set)
     absent: Sequence[Variables] = ()
     gone: Sequence[Variables] = ()
+    #: the one leaf that is its value, None where it takes more than that
+    leaf: str | None = field(init=False)
+    #: whether `Batch.add_counters` takes it; None while it was not asked
+    is_counter: bool | None = None
 
-    @property
-    def leaf(self) -> str | None:
-        """Return the one leaf that is its value, or None where it takes more than that."""
+    def __post_init__(self) -> None:
         address = self.addresses[0]
-        return address.names[0] if len(self.addresses) == 1 and address.function == "" else None
+        self.leaf = address.names[0] if len(self.addresses) == 1 and address.function == "" else None
+
+    def is_lacked(self, leaves: Sequence[Leaves]) -> bool:
+        """Return whether no row has it, as none had in the poll before: most devices lack some of a profile."""
+        leaf = self.leaf
+        return len(self.absent) == len(leaves) > 0 and leaf is not None and not any(leaf in row for row in leaves)
 
 
 @dataclass(slots=True)
@@ -199,18 +208,25 @@ class Table:
                 _take_rows(part, kept)
             elif part.fresh:
                 part.fresh = frozenset()
-            wanted = [column for column in part.columns if slow or column.spec.every == "fast"]
-            due = _add_counters(self.group, part, wanted, leaves, batch)
-            columns = [(column.spec, _read_column(column, part.rows, leaves)) for column in due]
-            for column, absent in zip(due, batch.add_columns(self.group, part.rows, columns), strict=True):
-                if absent or column.absent:
-                    self._note(part, column, absent, batch)
+            self._add_part(part, leaves, slow, batch)
         if kept:
             self._had_rows = True
         elif not self.each.optional and (self._had_rows or not self._told_empty):
             self._told_empty = True
             batch.miss(f"{self.group.points[0].to}: {self.each.target} {self.each.path} has no rows")
         return len(kept)
+
+    def _add_part(self, part: _Part, leaves: Sequence[Leaves], slow: bool, batch: Batch) -> None:
+        wanted = [column for column in part.columns if slow or column.spec.every == "fast"]
+        lacked = [column for column in wanted if column.absent and column.is_lacked(leaves)]
+        there = [column for column in wanted if column not in lacked] if lacked else wanted
+        due = _add_counters(self.group, part, there, leaves, batch)
+        columns = [(column.spec, _read_column(column, part.rows, leaves)) for column in due]
+        for column, absent in zip(due, batch.add_columns(self.group, part.rows, columns), strict=True):
+            if absent or column.absent:
+                self._note(part, column, absent, batch)
+        for column in lacked:
+            self._note(part, column, part.rows.variables, batch)
 
     def _find(self, answer: object) -> tuple[list[Variables], list[Leaves]]:
         """Return the variables of each row and its leaves."""
@@ -238,7 +254,7 @@ class Table:
         if any(parts[name] not in values for name, values in self._wanted.items()):
             return None
         row = self.each.row({**self._base, **self._ports.rename(parts)}, self.each.label(leaves))
-        return None if row is None else tuple((name, intern(value)) for name, value in row.items())
+        return None if row is None else _alike(tuple((name, intern(value)) for name, value in row.items()))
 
     def _note(self, part: _Part, column: _Column, absent: Sequence[Variables], batch: Batch) -> None:
         """Withhold sums over what is absent, and tell what was not told before."""
@@ -247,6 +263,12 @@ class Table:
             batch.withhold(self.group, column.spec, absent)
         if column.gone:
             _tell(column, (*self.each.names, *part.own), len(part.rows.variables), batch)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _alike(variables: Variables) -> Variables:
+    """Return the variables as rows of other devices have them: switches have the same ports."""
+    return variables
 
 
 def _listed(patterns: Patterns) -> tuple[str, ...]:
@@ -297,7 +319,7 @@ def _reader(spec: PointSpec) -> Callable[[object], Raw | None]:
 
 def _take_rows(part: _Part, kept: Sequence[Variables]) -> None:
     own = tuple(part.own.items())
-    part.rows = Rows([(*variables, *own) for variables in kept] if own else kept)
+    part.rows = Rows([_alike((*variables, *own)) for variables in kept] if own else kept)
     part.fresh = frozenset(row for row in part.rows.variables if row not in part.seen)
     part.seen = {*part.rows.variables} if len(part.seen) > REMEMBERED else part.seen | part.fresh
 
@@ -309,19 +331,21 @@ def _add_counters(
 
     Most of an answer are counters that every row has, all digits: they are told from others by one look at all of them.
     """
-    counters = [c for c in due if not c.absent and c.leaf is not None and batch.is_counter(group, c.spec)]
+    for column in due:
+        if column.is_counter is None:
+            column.is_counter = column.leaf is not None and batch.is_counter(group, column.spec)
+    counters = [column for column in due if column.is_counter and not column.absent]
     if len(counters) < FEWEST_COUNTERS or not leaves:
         return due
     if counters != part.counters:
         part.counters, part.take = counters, itemgetter(*(column.leaf for column in counters))
     try:
-        texts = [text for row in leaves for text in part.take(row)]
-        digits = "".join(texts)
-        if not (digits.isdecimal() and digits.isascii()):
-            return due
-        batch.add_counters(group, [column.spec for column in counters], part.rows, list(map(float, texts)))
-    except (KeyError, TypeError, ValueError):
+        numbers = read_digits([text for row in leaves for text in part.take(row)])
+    except (KeyError, TypeError):
         return due
+    if numbers is None:
+        return due
+    batch.add_counters(group, [column.spec for column in counters], part.rows, numbers)
     return [column for column in due if column not in counters]
 
 
@@ -389,7 +413,7 @@ def read_tables(profile: Profile, target: Target) -> list[Table]:
     """
     summed = frozenset(rule.to for rule in profile.derived if rule.sum is not None)
     tables, problems = [], []
-    for number, (group, each) in enumerate(read_groups(profile)):
+    for number, (group, each) in enumerate(profile.once(read_groups)):
         try:
             tables.append(Table(group, each, target, summed))
         except ValueError as error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collectors.collector import CollectError, PollResult, Target
 from collectors.decode import Batch
-from collectors.gnmi.leaves import read_address, read_leaf, read_light, read_text
+from collectors.gnmi.leaves import read_address, read_digits, read_leaf, read_light, read_text
 from collectors.gnmi.rows import Ports, parse_leaf, read_tables
 from collectors.profile import Profile
 from storage.config import ConfigError
@@ -237,6 +237,32 @@ def test_whole_columns_of_counters_are_read_as_single_leaves_are() -> None:
     assert fields(read(profile, whole)) == [float(2**53 + 1), 0.0, float(2**64 - 1), 7.0]
     for odd, found in (("N/A", [1.0]), ("-1", [1.0]), ("1e3", [1.0, 1000.0]), ("9" * 400, [1.0]), ("²", [1.0])):
         assert fields(read(profile, whole, {"a": {"rx": "1", "tx": odd}})) == found
+
+
+@given(st.lists(st.text('0123456789.,-eE"[]{}: \n²٣', max_size=6), min_size=1, max_size=4))
+@example(["1,2", "3"])
+@example(['"a', 'b",1'])
+@example(["[1", "0],2"])
+@example(["-0"])
+@example(["9" * 400])
+@example(["1e3"])
+def test_only_texts_that_are_digits_each_are_read_as_digits_together(texts: list[str]) -> None:
+    found = read_digits(texts)
+    if all(text.isdecimal() and text.isascii() and str(int(text)) == text and len(text) < 9 for text in texts):
+        assert found == [float(text) for text in texts]
+    if found is not None:
+        assert found == [float(text) for text in texts]
+        assert all(text.strip().isdecimal() for text in texts)
+
+
+def test_a_leaf_that_comes_to_rows_that_all_lacked_it_is_read_and_told_when_it_goes() -> None:
+    points = [{"to": "interface.rx_bytes_total", "at": "X"}, {"to": "interface.tx_bytes_total", "at": "Y"}]
+    profile = make({"as": ["port"]}, *points, tags={"interface": "{port}"})
+    bare, whole = {"a": {"X": "1"}, "b": {"X": "2"}}, {"a": {"X": "3", "Y": "4"}, "b": {"X": "5"}}
+    assert sorted(fields(read(profile, bare, bare, whole))) == [3.0, 4.0, 5.0]
+    gone = read(profile, bare, bare, whole, bare)
+    assert fields(gone) == [1.0, 2.0]
+    assert gone.missing == ("interface.tx_bytes_total: no Y in 1 of 2 rows (a)",)
 
 
 def test_keys_without_end_do_not_fill_the_memory() -> None:

@@ -1,12 +1,14 @@
 """Counters that wrap, begin anew, fall and come back: what is written of them, worked out by hand."""
 
+from array import array
+from functools import partial
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.unwrap import WRAP, BootClock, Unwrap, modulus
+from collectors.unwrap import WRAP, BootClock, Keep, Unwrap, modulus
 
 INTERVAL_S = 10.0
 
@@ -183,3 +185,18 @@ def test_the_boot_clock_wraps_after_497_days() -> None:
     assert not clock.booted(500, 10.0)
     assert not clock.booted(None, 20.0)
     assert clock.booted(100, 30.0)
+
+
+@pytest.mark.parametrize("keep", [tuple, partial(array, "d")])
+@pytest.mark.parametrize("rare", [("a", "b", "c"), ("c", "a", "b")])
+def test_columns_that_are_read_less_often_are_compared_with_their_own_last_reading(
+    keep: Keep, rare: tuple[str, ...]
+) -> None:
+    """Wherever the column stands that each second reading lacks; to 50 from 90 came by no growth: it goes on."""
+    unwrap, told = Unwrap(INTERVAL_S, keep), []
+    values = [{"a": 10, "b": 20}, {"a": 11, "b": 21, "c": 90}, {"a": 12, "b": 22}, {"a": 13, "b": 23, "c": 50}]
+    for number, each in enumerate(values):
+        raw = {column: each[column] for column in rare if column in each}
+        unwrap.begin(False)
+        told.append(dict(unwrap.take("5", raw, {}, number * INTERVAL_S)))
+    assert told == [*values[:3], {"a": 13, "b": 23, "c": 90}]
