@@ -1,6 +1,6 @@
 """Power and coolant polled on one core: 300 Modbus, 300 SNMP and 100 Redfish devices, then 10 % of them black-holed.
 
-Run: `python benchmarks/facility.py [--seconds 12] [--parts all holes alone budget peers] [--profile]`; under four
+Run: `python benchmarks/facility.py [--seconds 12] [--parts start all holes alone budget peers] [--profile]`; under five
 minutes with the defaults. The devices are `benchmarks/facility_gear.py` on another core: HPR shelves of six supplies
 and HVDC shelves every 2 s, CDUs every 5 s, PDUs and DC plants of six makers and Redfish CDUs, PDUs and shelves every
 10 s. The collector is our `Runtime` with the packaged profiles, as `tokenwatt collect` runs it without a store. After
@@ -8,8 +8,9 @@ its start, in which units, rows and trees are found, each part lasts `--seconds`
 falls into a part only if that is long enough. Printed: share of the core, polls answered, requests, how late polls
 began against their own grid.
 
-Parts: `all` together; `holes` the same with 10 % of each protocol swallowing what they are asked: how late the others
-began; `alone` each protocol by itself; `budget` 300 CDUs read some 3 times a second each; `peers` what the same reads
+Parts: `start` what a device costs that is polled for the first time, and the next time, one device after the other;
+`all` together; `holes` the same with 10 % of each protocol swallowing what they are asked: how late the others began;
+`alone` each protocol by itself; `budget` 300 CDUs read some 3 times a second each; `peers` what the same reads
 cost without us: pymodbus (one client a device, no retries) reading the same spans without decoding, aiohttp getting and
 parsing the same resources without looking at them. SNMP's peer is in `benchmarks/snmp.py`. Nothing is asserted.
 """
@@ -37,11 +38,12 @@ from one_core import Held, Lines, Players, Seen, percentile, run_on_core  # noqa
 
 from collectors.address import parse_target_url  # noqa: E402
 from collectors.collector import Target  # noqa: E402
+from collectors.poller import Poller  # noqa: E402
 from collectors.profile import Library  # noqa: E402
 from collectors.runtime import Fleet, Runtime  # noqa: E402
 from storage.config import Secret  # noqa: E402
 
-PARTS = ("all", "holes", "alone", "budget", "peers")
+PARTS = ("start", "all", "holes", "alone", "budget", "peers")
 PROTOCOLS = ("modbus", "snmp", "redfish")
 SILENT_PERCENT = 10
 #: a fleet has started when for its longest interval no device was down and hardly a poll fell out; so long it may take
@@ -162,6 +164,36 @@ def print_polls(protocol: str, targets: Sequence[Target], seen: Seen, asked: Map
         f" took p50 {percentile(took, 0.5):5.0f} p99 {percentile(took, 0.99):5.0f} ms;"
         f" down {sum(each.name in seen.down for each in targets)}"
     )
+
+
+async def run_start(gear: Players) -> None:
+    """Poll each device for the first time and then once more, and print what that costs by protocol.
+
+    The first device of each class is polled before: what its profile and libraries cost once is no device's own.
+    """
+    for protocol in PROTOCOLS:
+        targets = [target for target in list_targets(gear) if target.protocol == protocol]
+        own = [replace(target, timeout=timedelta(seconds=START_SECONDS)) for target in targets]
+        first = {target.profile: target for target in reversed(own)}
+        library, shared = Library(), dict[str, Any]()
+        known = [Poller(target, library, shared=shared) for target in first.values()]
+        fresh = [Poller(target, library, shared=shared) for target in own if target is not first[target.profile]]
+        await cpu_of(known)
+        began, more = await cpu_of(fresh), await cpu_of(fresh)
+        down = sum(poller.health.last_success is None for poller in fresh)
+        for poller in (*known, *fresh):
+            await poller.aclose()
+        count = max(1, len(fresh))
+        print(f"start of {protocol}: {len(fresh)} devices one after the other, {down} of them down")
+        print(f"  {began / count * 1e3:.2f} ms of CPU for the first poll, {more / count * 1e3:.2f} ms for the next")
+
+
+async def cpu_of(pollers: Sequence[Poller]) -> float:
+    """Poll each of them once; return the CPU that took. Units: s."""
+    began = time.process_time()
+    for poller in pollers:
+        await poller.poll(time.time_ns())
+    return time.process_time() - began
 
 
 async def run_ours(chosen: argparse.Namespace, gear: Players) -> None:
@@ -301,6 +333,8 @@ async def run(chosen: argparse.Namespace) -> None:
         "facility_gear.py", *(word for name in PROTOCOLS for word in (f"--{name}", str(getattr(chosen, name))))
     )
     try:
+        if "start" in chosen.parts:
+            await run_start(gear)
         await run_ours(chosen, gear)
         if "peers" in chosen.parts:
             await run_peers(chosen, gear)

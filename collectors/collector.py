@@ -65,7 +65,7 @@ class Target:
     profile: str | None = None
     #: time between polls; the grid that timestamps are aligned to
     interval: timedelta = timedelta(seconds=5)
-    #: deadline of one poll
+    #: deadline of one poll; `collectors.timing` raises it to what the profile needs before a collector is opened
     timeout: timedelta = timedelta(seconds=3)
     username: str = ""
     password: Secret | None = None
@@ -75,6 +75,8 @@ class Target:
     options: Mapping[str, str] = field(default_factory=dict)
     #: tags put on each of its points: location from the inventory (site, row, rack), and the site's own
     tags: Mapping[str, str] = field(default_factory=dict)
+    #: the site gives no interval: the profile's `poll.fast` is it, once known and whenever it changes
+    follows_profile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ from collectors.address import parse_target_url
 from collectors.collector import CollectError, Target
 from collectors.inventory import Inventory
 from collectors.profile import Library
-from collectors.settings import CollectorsSettings, DiscoverySettings, HttpList, cadence, place_of
+from collectors.settings import CollectorsSettings, DiscoverySettings, HttpList, place_of
+from collectors.timing import cadence
 from storage.config import InvalidValueError
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ def _maker(
             address=parse_target_url(url).address,
             profile=source.profile,
             interval=interval,
+            follows_profile=source.interval is None,
             timeout=source.timeout,
             username=source.username or "",
             password=source.password,

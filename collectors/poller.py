@@ -30,6 +30,7 @@ from collectors.plausibility import Plausibility
 from collectors.precedence import Precedence
 from collectors.profile import Library, Profile
 from collectors.reading import BLANK
+from collectors.timing import timed
 from storage.config import parse_duration
 from storage.point import Point
 from storage.schema import MEASUREMENTS
@@ -120,6 +121,8 @@ class Poller:
         #: stamp of the last notification: no two share one. Units: epoch ns
         self._trap_ns = 0
         self._profile = library.profile(target.profile) if target.profile else None
+        #: the target as its profile has it polled
+        self._timed = timed(target, self._profile)
         self._energy = self._make_energy()
 
     async def poll(self, time_ns: int) -> list[Point]:
@@ -129,13 +132,11 @@ class Poller:
             return [self._health_point(time_ns)]
         points: Sequence[Point] = ()
         try:
-            async with asyncio.timeout(self._deadline_s()):
-                result = await self._ask(time_ns)
-            result = self._screen(result)
+            result = self._screen(await self._ask(time_ns))
             points = result.points
             self._succeed(result)
         except TimeoutError:
-            self._fail(DeviceTimeoutError(f"{self._where}: no complete answer in {self._deadline_s():g} s"))
+            self._fail(DeviceTimeoutError(f"{self._where}: no complete answer in {_seconds(self._timed):g} s"))
         except CollectError as error:
             self._fail(error)
         except Exception as error:
@@ -145,12 +146,18 @@ class Poller:
         return [*points, self._health_point(time_ns)]
 
     @property
-    def cadence(self) -> timedelta | None:
-        """Return the time between two polls that the profile suggests, or None before it is known."""
-        return parse_duration(self._profile.poll.fast) if self._profile else None
+    def interval(self) -> timedelta:
+        """Return the time between two polls: the site's, or the profile's from when it is known."""
+        return self._timed.interval
 
     def go_on(self, before: "Poller") -> None:
-        """Go on with the energy of what polled the same target by another version of its profile."""
+        """Go on with the energy of what polled the same target by another version of its profile.
+
+        A target that is to be recognised again keeps its interval until then.
+        """
+        if self._profile is None:
+            self._timed = replace(self._timed, interval=before.interval)
+            self._energy = self._make_energy()
         self._energy.go_on(before._energy)
 
     def take_trap(self, trap: Trap, now_ns: int) -> None:
@@ -177,26 +184,27 @@ class Poller:
         if self._collector is not None:
             await self._collector.aclose()
 
-    def _deadline_s(self) -> float:
-        """Return how long a poll may take: what the target says, and what its model needs at least. Units: s."""
-        own = parse_duration(self._profile.poll.deadline) if self._profile else timedelta()
-        return max(self.target.timeout, own).total_seconds()
-
     @property
     def _where(self) -> str:
         return f"{self.target.name} {self.target.address}".rstrip()
 
     async def _ask(self, time_ns: int) -> PollResult:
+        if self._profile is None and self.target.protocol != "nvml":
+            async with asyncio.timeout(_seconds(self.target)):
+                await self._recognise()
         if self._collector is None:
-            if self._profile is None and self.target.protocol != "nvml":
-                self._profile = await identify(self.target, self._library, self._shared)
-                energy, self._energy = self._energy, self._make_energy()
-                self._energy.go_on(energy)
-                logger.info("%s: recognised as %s", self._where, self._profile.profile)
             self._collector = open_collector(self.target, self._profile, self._shared)
             if isinstance(self._collector, Pushing):
                 self._collector.listen(self._pass_on)
-        return await self._collector.poll(time_ns)
+        async with asyncio.timeout(_seconds(self._timed)):
+            return await self._collector.poll(time_ns)
+
+    async def _recognise(self) -> None:
+        self._profile = await identify(self.target, self._library, self._shared)
+        self._timed = timed(self.target, self._profile)
+        energy, self._energy = self._energy, self._make_energy()
+        self._energy.go_on(energy)
+        logger.info("%s: recognised as %s", self._where, self._profile.profile)
 
     def _pass_on(self, points: Sequence[Point]) -> None:
         """Push what the device tells between polls, without what contradicts itself."""
@@ -209,7 +217,7 @@ class Poller:
 
     def _make_energy(self) -> Energy:
         slow = parse_duration(self._profile.poll.slow) if self._profile else timedelta()
-        return Energy(self.target.interval.total_seconds(), slow.total_seconds())
+        return Energy(self.interval.total_seconds(), slow.total_seconds())
 
     def _screen(self, result: PollResult) -> PollResult:
         """Return what can be true of it, and of boards that several sources tell of what this target is to tell."""
@@ -274,6 +282,10 @@ class Poller:
         return Point("device", {k: tags[k] for k in MEASUREMENTS["device"].tags if tags.get(k)}, fields, time_ns)
 
 
+def _seconds(target: Target) -> float:
+    return target.timeout.total_seconds()
+
+
 def _state_of(error: CollectError) -> int:
     return next((state for kind, state in _STATES.items() if isinstance(error, kind)), MALFORMED)
 
@@ -291,12 +303,14 @@ def _module(protocol: str, shared: Shared | None) -> tuple[Any, Mapping[str, Any
 def open_collector(target: Target, profile: Profile | None, shared: Shared | None = None) -> Collector:
     """Return the target's collector, unopened, from the module that its protocol names; that module is loaded now.
 
+    Its target has the interval and the deadline that hold with this profile.
+
     Raises:
         CollectError: the target's options are wrong.
         ConfigError: the profile is not written as its protocol wants.
     """
     module, more = _module(target.protocol, shared)
-    collector: Collector = module.open_collector(target, profile, **more)
+    collector: Collector = module.open_collector(timed(target, profile), profile, **more)
     return collector
 
 

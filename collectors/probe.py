@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from socket import gethostname
@@ -16,7 +17,8 @@ from collectors.inventory import Inventory
 from collectors.poller import identify, open_collector
 from collectors.profile import Library, Profile
 from collectors.settings import CollectorsSettings, TargetSettings, build_targets
-from storage.config import InvalidValueError, parse_duration, suggest
+from collectors.timing import timed
+from storage.config import InvalidValueError, suggest
 
 #: seconds between two looks at what a broker has pushed
 _LOOK_S = 0.2
@@ -89,8 +91,7 @@ async def probe(
     """
     collector = open_collector(target, profile)
     result: PollResult | None = None
-    if profile is not None:
-        timeout_s = max(timeout_s, parse_duration(profile.poll.deadline).total_seconds())
+    timeout_s = timed(replace(target, timeout=timedelta(seconds=timeout_s)), profile).timeout.total_seconds()
     try:
         async with asyncio.timeout(timeout_s):
             result = await collector.poll(time_ns())
@@ -135,7 +136,7 @@ async def examine(target: Target, profile: Profile | None) -> list[str]:
         return []
     try:
         async with asyncio.timeout(_EXAMINE_S):
-            return list(await look(target, profile))
+            return list(await look(timed(target, profile), profile))
     except TimeoutError:
         return [f"not examined: no end of it within {_EXAMINE_S:g} s"]
     except CollectError as error:

@@ -3,9 +3,10 @@
 How a protocol reads `at`, `type`, `each`, `match` and `transport` stands in that protocol's module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,6 +15,8 @@ from collectors.reading import Reading, compile_readings
 from storage.config import InvalidValueError, parse_duration
 
 Raw = int | float | str | bool
+
+T = TypeVar("T")
 
 #: where in a profile a mistake stands, by keys and list numbers, and what is wrong with what stands there
 Mistake = tuple[tuple[object, ...], InvalidValueError]
@@ -136,7 +139,7 @@ class Group(_Strict):
 
 
 class Poll(_Strict):
-    """Suggested cadence; the target's interval wins."""
+    """Suggested cadence; an interval that the site gives a target wins."""
 
     fast: str = "10s"
     medium: str = "60s"
@@ -148,6 +151,14 @@ class Poll(_Strict):
     @classmethod
     def _duration(cls, value: object) -> object:
         parse_duration(value)
+        return value
+
+    @field_validator("fast")
+    @classmethod
+    def _whole_milliseconds(cls, value: str) -> str:
+        if not parse_duration(value) or parse_duration(value) % timedelta(milliseconds=1):
+            reason = f"{value} is finer than a millisecond, or none"
+            raise InvalidValueError(reason, "time stamps lie on whole milliseconds")
         return value
 
 
@@ -177,3 +188,21 @@ class Profile(_Strict):
     def readings(self) -> Mapping[tuple[int, int], Reading]:
         """Return each entry made ready to run, by the identities of its group and its point."""
         return {(id(g), id(made.spec)): made for g in self.groups for made in compile_readings(g)}
+
+    def once(self, make: Callable[..., T], *arguments: Hashable) -> T:
+        """Return what `make` makes of this profile, made once for all of its devices: nobody may change it."""
+        key = (make, *arguments)
+        if key not in self._made:
+            self._made[key] = make(self, *arguments)
+        found: T = self._made[key]
+        return found
+
+    @cached_property
+    def _made(self) -> dict[tuple[object, ...], Any]:
+        return {}
+
+    def __copy__(self) -> Self:
+        """Return a profile of its own: what was made of this one need not fit it."""
+        copied = super().__copy__()
+        copied.__dict__.pop("_made", None)
+        return copied

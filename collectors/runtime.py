@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -139,9 +139,12 @@ class Runtime:
 
     def _add(self, scheduler: AsyncIOScheduler, job: Callable[[], object], name: str, interval: timedelta) -> None:
         # A fixed phase per name spreads the load; `jitter` would move it at each run and break the grid.
+        scheduler.add_job(job, "interval", **self._grid(name, interval), id=name)
+
+    def _grid(self, name: str, interval: timedelta) -> dict[str, Any]:
+        """Return the scheduler's words for the grid of that name, from its next instant on."""
         start_ns = slot_ns(name, _ns(interval), self._clock_ns()) + _ns(interval)
-        start = datetime.fromtimestamp(start_ns / 1e9, UTC)
-        scheduler.add_job(job, "interval", seconds=interval.total_seconds(), start_date=start, id=name)
+        return {"seconds": interval.total_seconds(), "start_date": datetime.fromtimestamp(start_ns / 1e9, UTC)}
 
     def _poller(self, target: Target) -> Poller:
         return Poller(
@@ -149,7 +152,13 @@ class Runtime:
         )
 
     def _add_poller(self, scheduler: AsyncIOScheduler, poller: Poller) -> None:
-        self._add(scheduler, partial(self._poll, poller), poller.target.name, poller.target.interval)
+        self._add(scheduler, partial(self._poll, scheduler, poller), poller.target.name, poller.interval)
+
+    def _keep_time(self, scheduler: AsyncIOScheduler, poller: Poller, before: timedelta) -> None:
+        """Have a target polled on the grid of its interval where that was another one before."""
+        if poller.interval != before:
+            name = poller.target.name
+            scheduler.reschedule_job(name, trigger="interval", **self._grid(name, poller.interval))
 
     async def _look(self, scheduler: AsyncIOScheduler, which: TargetList) -> None:
         """Look at a list of targets; poll those that came, let those go that vanished, replace those that changed."""
@@ -201,7 +210,9 @@ class Runtime:
             concerned = [t for t in targets if t.profile in changed or (not t.profile and t.protocol in protocols)]
             old = [self._exchange(scheduler, target) for target in concerned]
         logger.info("%d targets are asked by changed profiles: %s", len(concerned), _first(sorted(changed)))
-        self._tell_cadences(old)
+        moved = [each.target.name for each in old if self._pollers[each.target.name].interval != each.interval]
+        if moved:
+            logger.info("%d targets have another interval by poll.fast of their profile: %s", len(moved), _first(moved))
         await asyncio.gather(*(self._retire(poller) for poller in old), return_exceptions=True)
 
     def _exchange(self, scheduler: AsyncIOScheduler, target: Target) -> Poller:
@@ -209,22 +220,9 @@ class Runtime:
         old, new = self._pollers[target.name], self._poller(target)
         new.go_on(old)
         self._pollers[target.name] = new
-        scheduler.modify_job(target.name, func=partial(self._poll, new))
+        scheduler.modify_job(target.name, func=partial(self._poll, scheduler, new))
+        self._keep_time(scheduler, new, old.interval)
         return old
-
-    def _tell_cadences(self, old: Sequence[Poller]) -> None:
-        """Say which targets keep the interval that their profile suggested before."""
-        pairs = [
-            (poller, self._pollers[poller.target.name]) for poller in old if poller.target.interval == poller.cadence
-        ]
-        kept = [each.target.name for each, new in pairs if new.cadence not in (None, each.cadence)]
-        if kept:
-            logger.warning(
-                "%d targets keep their interval though poll.fast of their profile changed: %s; restart the collector "
-                "to have it changed too",
-                len(kept),
-                _first(kept),
-            )
 
     async def _retire(self, poller: Poller) -> None:
         """Close what polled a target, once its last poll is over."""
@@ -238,13 +236,16 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
 
-    async def _poll(self, poller: Poller) -> None:
+    async def _poll(self, scheduler: AsyncIOScheduler, poller: Poller) -> None:
         with self._cancellable(poller.target.name):
             async with self._gate:
                 if self._pollers.get(poller.target.name) is not poller:
                     return  # it vanished from its list between being due and its turn
-                stamp = slot_ns(poller.target.name, _ns(poller.target.interval), self._clock_ns())
+                interval = poller.interval
+                stamp = slot_ns(poller.target.name, _ns(interval), self._clock_ns())
                 self._give(place(await poller.poll(stamp), self._fleet.places))
+                if self._pollers.get(poller.target.name) is poller:
+                    self._keep_time(scheduler, poller, interval)  # it was recognised
 
     @contextmanager
     def _cancellable(self, name: str = "") -> Iterator[None]:

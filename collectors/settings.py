@@ -13,7 +13,8 @@ from collectors.address import PATHS, TargetUrl, add_options, check_option, pars
 from collectors.collector import Target
 from collectors.inventory import Inventory
 from collectors.profile import PACKAGED, Profile, list_profiles, load_profile
-from storage.config import ConfigError, Duration, InvalidValueError, RelativePath, Secret, parse_duration, suggest
+from collectors.timing import cadence
+from storage.config import ConfigError, Duration, InvalidValueError, RelativePath, Secret, suggest
 from storage.document import FromOutside
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "parse_target_url",
 ]
 
-#: where neither the target nor its profile says otherwise
-INTERVAL = timedelta(seconds=5)
 INTERVALS = (timedelta(milliseconds=500), timedelta(hours=1))
 TIMEOUTS = (timedelta(milliseconds=100), timedelta(minutes=5))
 REFRESHES = (timedelta(seconds=1), timedelta(hours=1))
@@ -327,6 +326,7 @@ def _build_target(
         address=url.address,
         profile=profile,
         interval=target.interval or cadence(profiles[profile] if profile else None),
+        follows_profile=target.interval is None,
         timeout=target.timeout,
         username=url.username if target.username is None else target.username,
         password=url.password or target.password,
@@ -334,11 +334,6 @@ def _build_target(
         options=url.options,
         tags={**settings.tags, **place_of(inventory, target.name, target.host or "")},
     )
-
-
-def cadence(profile: Profile | None) -> timedelta:
-    """Return the time between two polls that a profile suggests."""
-    return parse_duration(profile.poll.fast) if profile else INTERVAL
 
 
 def place_of(inventory: Inventory, name: str, host: str) -> dict[str, str]:

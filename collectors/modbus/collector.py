@@ -63,6 +63,7 @@ from collectors.modbus.identify import find
 from collectors.modbus.plan import Row, Unit, make_units, only_unit
 from collectors.modbus.reader import REFUSES, Reader, now
 from collectors.profile import Profile
+from collectors.timing import first_period_s
 from storage.config import ConfigError, InvalidValueError, Problem, parse_duration
 from storage.document import dotted
 
@@ -81,10 +82,10 @@ class ModbusCollector:
         self._target = target
         self._profile = profile
         options = _options(target, profile)
-        least_s = parse_duration(profile.poll.deadline).total_seconds()
-        self._budget_s = max(target.timeout.total_seconds(), least_s) * _BUDGET
+        self._budget_s = target.timeout.total_seconds() * _BUDGET
         self._timeout_s = min(options.get("timeout", 1.0), self._budget_s / 2)
         self._slow_s = parse_duration(profile.poll.slow).total_seconds()
+        self._until_slow_s = first_period_s(target.name, self._slow_s)
         self._retries: int = options.get("retries", 1)
         self._word_order: str = options.get("word_order", "big")
         self._units = make_units(
@@ -110,7 +111,7 @@ class ModbusCollector:
         started = now()
         await self._connection.open(self._budget_s)
         if started >= self._next_slow:
-            self._next_slow = started + self._slow_s
+            self._next_slow, self._until_slow_s = started + self._until_slow_s, self._slow_s
             self._has_unknown = True
             for row in self._rows():
                 row.is_slow_due = True
@@ -218,18 +219,23 @@ async def _revive(silent: Sequence[Unit], reader: Reader) -> None:
 
 def _options(target: Target, profile: Profile) -> Mapping[str, Any]:
     """Return the checked switches: the profile's, and the target's over them. Units: s."""
-    if problems := [
-        Problem(f"{profile.profile}.yaml", 0, dotted(at), error.reason, error.hint)
-        for at, error in check_profile(profile)
-    ]:
-        raise ConfigError(problems)
-    options = {key: TRANSPORT[key](value) for key, value in profile.transport.items()}
+    options = dict(profile.once(_transport))
     for key in TRANSPORT.keys() & target.options.keys():
         try:
             options[key] = TRANSPORT[key](target.options[key])
         except InvalidValueError as e:
             raise CollectError(f"{target.name} {target.address}: {key}: {e.reason}: {e.hint}") from e
     return options
+
+
+def _transport(profile: Profile) -> Mapping[str, Any]:
+    """Return the switches of a profile that is written as Modbus wants."""
+    if problems := [
+        Problem(f"{profile.profile}.yaml", 0, dotted(at), error.reason, error.hint)
+        for at, error in check_profile(profile)
+    ]:
+        raise ConfigError(problems)
+    return {key: TRANSPORT[key](value) for key, value in profile.transport.items()}
 
 
 def _unit(target: Target) -> int | None:

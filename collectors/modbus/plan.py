@@ -45,6 +45,20 @@ class Setting:
         return text if self.map is None else self.map.get(text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """One group as all units of all devices begin with it: a shelf has seventy, a site hundreds of shelves."""
+
+    group: Group
+    #: row variable that holds the unit id
+    variable: str
+    probe: Address | None
+    settings: Sequence[Setting]
+    #: fast and slow spans
+    whole: tuple[Sequence[Span], Sequence[Span]]
+    is_once: bool
+
+
 @dataclass(slots=True)
 class Row:
     """One unit as one group sees it."""
@@ -54,8 +68,10 @@ class Row:
     variables: Mapping[str, str]
     probe: Address | None
     settings: list[Setting]
-    fast: list[Span]
-    slow: list[Span]
+    #: its fast and slow spans before any was refused
+    whole: tuple[Sequence[Span], Sequence[Span]]
+    fast: list[Span] = field(init=False)
+    slow: list[Span] = field(init=False)
     #: readings that the unit refused, at all of their addresses
     lacking: list[PointSpec] = field(default_factory=list)
     #: those of which this was told already
@@ -66,12 +82,10 @@ class Row:
     present: bool | None = None
     #: its slow readings are due
     is_slow_due: bool = True
-    #: its fast and slow spans before any was refused
-    whole: tuple[Sequence[Span], Sequence[Span]] = ((), ())
 
     def __post_init__(self) -> None:
-        """Keep the spans as they are."""
-        self.whole = (tuple(self.fast), tuple(self.slow))
+        """Begin with whole spans; the lists are the row's own."""
+        self.fast, self.slow = list(self.whole[0]), list(self.whole[1])
 
     def spans(self) -> list[Span]:
         """Return what is to be read now."""
@@ -183,11 +197,9 @@ def parse_setting(name: str, entry: Any) -> Setting:
 def make_units(profile: Profile, max_span: int, gap: int, unit: int | None) -> list[Unit]:
     """Return the units of a checked profile in the order in which it names them; `unit` stands in for its only one."""
     units: dict[int, Unit] = {}
-    for group in profile.groups:
-        # They are the same for all units of a group, and a shelf has seventy; each row has lists of its own.
-        fast, slow = (_spans(group, every, max_span, gap) for every in ("fast", "slow"))
-        for number in [unit] if unit is not None else unit_ids(group.each):
-            units.setdefault(number, Unit(number)).rows.append(_make_row(group, number, list(fast), list(slow)))
+    for layout in profile.once(_read_layouts, max_span, gap):
+        for number in [unit] if unit is not None else unit_ids(layout.group.each):
+            units.setdefault(number, Unit(number)).rows.append(_make_row(layout, number))
     return list(units.values())
 
 
@@ -202,23 +214,36 @@ def only_unit(profile: Profile) -> int | None:
     return numbers.pop() if len(numbers) == 1 else None
 
 
+def _read_layouts(profile: Profile, max_span: int, gap: int) -> list[_Layout]:
+    return [_read_layout(group, max_span, gap) for group in profile.groups]
+
+
+def _read_layout(group: Group, max_span: int, gap: int) -> _Layout:
+    each = group.each
+    return _Layout(
+        group,
+        str(each.get("as", "unit")),
+        parse_address(str(each["probe"]), "u16") if "probe" in each else None,
+        [parse_setting(name, entry) for name, entry in each.get("settings", {}).items()],
+        (_spans(group, "fast", max_span, gap), _spans(group, "slow", max_span, gap)),
+        is_once=bool(each.get("once", False)),
+    )
+
+
 def _spans(group: Group, every: str, max_span: int, gap: int) -> list[Span]:
     return make_spans(_readings(spec for spec in group.points if spec.every == every), max_span, gap)
 
 
-def _make_row(group: Group, number: int, fast: list[Span], slow: list[Span]) -> Row:
-    each = group.each
-    probe = parse_address(str(each["probe"]), "u16") if "probe" in each else None
+def _make_row(layout: _Layout, number: int) -> Row:
     return Row(
-        group,
+        layout.group,
         number,
-        {str(each.get("as", "unit")): str(number)},
-        probe,
-        [parse_setting(name, entry) for name, entry in each.get("settings", {}).items()],
-        fast,
-        slow,
-        is_once=bool(each.get("once", False)),
-        present=None if probe else True,
+        {layout.variable: str(number)},
+        layout.probe,
+        list(layout.settings),
+        layout.whole,
+        is_once=layout.is_once,
+        present=None if layout.probe else True,
     )
 
 

@@ -54,7 +54,7 @@ from collectors.decode import Batch
 from collectors.profile import Mistake, PointSpec, Profile, Raw
 from collectors.redfish.client import Session
 from collectors.redfish.coolant import heat_watts, loop_of
-from collectors.redfish.each import HEAT, Table, fits, mistakes, read_options, read_table
+from collectors.redfish.each import HEAT, Table, fits, mistakes, read_options, read_tables
 from collectors.redfish.events import Hint, Watch
 from collectors.redfish.paths import Path, Resource, fill, look_up, parse_path
 from collectors.redfish.probe import describe, find_profile
@@ -84,9 +84,9 @@ class RedfishCollector:
         self._profile = profile
         self._wall_ns = wall_ns
         self._options = read_options(target, profile)
-        self._tables = [read_table(group) for group in profile.groups]
+        self._tables = profile.once(read_tables)
         self._sums = [(rule.to, rule.sum) for rule in profile.derived if rule.sum is not None]
-        self._bare = profile.model_copy(update={"derived": ()})
+        self._bare = profile.once(_without_derived)
         self._slow_s = parse_duration(profile.poll.slow).total_seconds()
         self._session = Session(target, self._options.connections)
         self._expander = Expander(self._session, is_off=self._options.expand == "off")
@@ -254,6 +254,10 @@ def _concerns(hint: Hint, row: Row, known: set[str]) -> bool:
     return hint.concerns(row.uri, {spec.to.partition(".")[0] for spec in row.table.group.points}, known)
 
 
+def _without_derived(profile: Profile) -> Profile:
+    return profile.model_copy(update={"derived": ()})
+
+
 def _plain(raw: Raw, spec: PointSpec) -> Raw:
     """Return a value as it is to be decoded: true is no number, but a state's name."""
     return str(raw) if isinstance(raw, bool) and not spec.enum else raw
@@ -273,11 +277,15 @@ def open_collector(target: Target, profile: Profile | None) -> Collector:
     """
     if profile is None:
         raise CollectError(f"{target.name} {target.address}: Redfish needs a profile")
+    profile.once(_refuse_mistakes)
+    return RedfishCollector(target, profile)
+
+
+def _refuse_mistakes(profile: Profile) -> None:
     file = f"{profile.profile}.yaml"
     problems = [Problem(file, 0, dotted(at), wrong.reason, wrong.hint) for at, wrong in check_profile(profile)]
     if problems:
         raise ConfigError(problems)
-    return RedfishCollector(target, profile)
 
 
 async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:

@@ -85,8 +85,12 @@ def fits(resource: Resource, where: Where) -> bool:
     return True
 
 
-def read_table(group: Group) -> Table:
-    """Return a group of a checked profile, ready."""
+def read_tables(profile: Profile) -> Sequence[Table]:
+    """Return the groups of a checked profile, ready."""
+    return [_read_table(group) for group in profile.groups]
+
+
+def _read_table(group: Group) -> Table:
     each = group.each
     paths = [(spec, [() if text == HEAT else parse_path(text) for text in spec.addresses]) for spec in group.points]
     where = tuple((parse_path(path), _wanted(value)) for path, value in each.get("where", {}).items())

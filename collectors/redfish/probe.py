@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from collectors.collector import CollectError, ProtocolError, UnknownDeviceError
 from collectors.profile import Profile
 from collectors.redfish.client import ROOT, NoResourceError, Session
-from collectors.redfish.each import Options, Table, read_table, split_uri
+from collectors.redfish.each import Options, Table, read_tables, split_uri
 from collectors.redfish.paths import Path, Resource, look_up, parse_path
 from collectors.redfish.rows import Finder
 
@@ -83,7 +83,7 @@ async def _hints(profile: Profile, finder: Finder) -> list[str]:
             "one coolant loop, which it calls primary: where that is the technology loop (TCS), as of a liquid-to-air "
             "unit, set option primary_loop: tcs"
         )
-    for table in map(read_table, profile.groups):
+    for table in profile.once(read_tables):
         tags = str([table.group.tags, [spec.tags for spec in table.group.points]])
         told_apart = [name for name in table.names[:1] if f"{{{name}}}" not in tags]
         for name, found in [(name, await _names(finder, table, name)) for name in told_apart]:

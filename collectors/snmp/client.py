@@ -32,16 +32,16 @@ class SnmpClient:
     """One device and at most one request to it at any time."""
 
     def __init__(
-        self, target: Target, deadline: timedelta | None = None, monotonic: Callable[[], float] = time.monotonic
+        self, target: Target, patience: timedelta = timedelta(), monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Check the target's options; open nothing. `deadline` is a poll's, the target's timeout without it.
+        """Check the target's options; open nothing. Requests wait at least as in a poll of `patience`.
 
         Raises:
             CollectError: a version, an algorithm or an address that SNMP does not know.
         """
         self._login = read_login(target)
         self.where = self._login.where
-        self._request_s = min(REQUEST_S, REQUEST_SHARE * (deadline or target.timeout).total_seconds())
+        self._request_s = min(REQUEST_S, REQUEST_SHARE * max(target.timeout, patience).total_seconds())
         self._monotonic = monotonic
         self._size = PduSize()
         self._session = _open_session(self._login, self._request_s)

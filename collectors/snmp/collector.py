@@ -62,7 +62,6 @@ from collectors.snmp.probe import examine as examine
 from collectors.snmp.rows import RowSearch, part_doubles
 from collectors.snmp.tables import Table, read_groups
 from collectors.unwrap import BootClock
-from storage.config import parse_duration
 from storage.point import FieldValue, Point
 from storage.schema import MEASUREMENTS
 
@@ -103,9 +102,8 @@ class SnmpCollector:
         self._target = target
         self._profile = profile
         self._clock = clock or Clock()
-        deadline = max(target.timeout, parse_duration(profile.poll.deadline))
-        self._deadline_s = deadline.total_seconds()
-        self._client = SnmpClient(target, deadline, self._clock.monotonic)
+        self._deadline_s = target.timeout.total_seconds()
+        self._client = SnmpClient(target, monotonic=self._clock.monotonic)
         self._answers = Answers(read_groups(profile, target))
         self._search = RowSearch(self._client)
         self._schedule = Schedule(profile.poll, target.name)
@@ -406,7 +404,7 @@ async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
     Raises:
         CollectError: no answer, or no candidate fits; names what the agent says and the candidates.
     """
-    client = SnmpClient(target, max(target.timeout, IDENTIFY))
+    client = SnmpClient(target, IDENTIFY)
     try:
         own = [str(profile.match["has"]) for profile in candidates if "has" in profile.match]
         answer = await client.get([SYS_DESCR, SYS_OBJECT_ID, *dict.fromkeys(own)])

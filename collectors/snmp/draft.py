@@ -28,7 +28,7 @@ async def draft(target: Target, library: Library, walk: Walk) -> Draft:
     Raises:
         CollectError: no answer, or nothing under the maker's number.
     """
-    client = SnmpClient(target, max(target.timeout, _PATIENCE))
+    client = SnmpClient(target, _PATIENCE)
     try:
         system = await client.get([_DESCR, _OBJECT_ID, _UPTIME])
         prefix = _maker(target, system)

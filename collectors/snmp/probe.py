@@ -90,7 +90,7 @@ async def examine(target: Target, profile: Profile, watch: Watch | None = None) 
     Raises:
         CollectError: it does not answer, or not in SNMP.
     """
-    client = SnmpClient(target, max(target.timeout, PATIENCE))
+    client = SnmpClient(target, PATIENCE)
     try:
         lines = [_identity(await client.get([SYS_DESCR, SYS_OBJECT_ID, SYS_NAME, SYS_UPTIME, HR_UPTIME]))]
         # Of a switch whose counters are cached there is more to tell than of a server or a rack PDU.

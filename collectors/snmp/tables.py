@@ -5,7 +5,7 @@ How a profile writes them stands in `collectors/snmp/collector.py`.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 
 from pydantic import ValidationError
@@ -74,14 +74,18 @@ def read_groups(profile: Profile, target: Target) -> list[Table]:
         ConfigError: a group that SNMP does not understand.
         CollectError: an option of the target names a value that `times` does not have.
     """
-    tables: list[Table] = []
-    problems = []
+    groups = enumerate(profile.once(_read_eaches))
+    return [table for number, (group, each) in groups for table in _make_tables(profile, number, group, each, target)]
+
+
+def _read_eaches(profile: Profile) -> list[tuple[Group, Each]]:
+    """Return each group with how its rows are found, once all of its addresses can be read."""
+    read, problems = [], []
     for number, group in enumerate(profile.groups):
         key = f"groups[{number}]"
         try:
-            each = Each.model_validate(dict(group.each))
-            addresses = [(spec, tuple(map(_read_address, spec.addresses))) for spec in group.points]
-            tables += _make_tables(group, each, addresses, target)
+            read.append((group, Each.model_validate(dict(group.each))))
+            profile.once(_read_addresses, number, "")
         except ValidationError as error:
             for found in error.errors():
                 place = ".".join(map(str, found["loc"]))
@@ -90,19 +94,22 @@ def read_groups(profile: Profile, target: Target) -> list[Table]:
             problems.append(Problem(profile.profile, 0, key, str(error), "at: an OID, or `OID /regex/`"))
     if problems:
         raise ConfigError(problems)
-    return tables
+    return read
 
 
-def _make_tables(
-    group: Group, each: Each, addresses: Sequence[tuple[PointSpec, tuple[Address, ...]]], target: Target
-) -> Iterator[Table]:
+def _read_addresses(profile: Profile, number: int, times: str) -> list[tuple[PointSpec, tuple[Address, ...]]]:
+    """Return the points of a group, each with its addresses for these values of its `times`."""
+    points = profile.groups[number].points
+    return [(spec, tuple(_read_address(text, times) for text in spec.addresses)) for spec in points]
+
+
+def _make_tables(profile: Profile, number: int, group: Group, each: Each, target: Target) -> Iterator[Table]:
     named = any("{target}" in text for tags in (group.tags, *(s.tags for s in group.points)) for text in tags.values())
     base = {"target": target.name} if named else {}
     for values in product(*(_chosen(times, target) for times in each.times.values())):
         own = dict(zip(each.times, values, strict=True))
         name = ",".join(f"{key}={value}" for key, value in own.items())
-        apart = [(spec, tuple(replace(address, times=name) for address in found)) for spec, found in addresses]
-        yield Table(group, each, apart, given={**base, **own})
+        yield Table(group, each, profile.once(_read_addresses, number, name), given={**base, **own})
 
 
 def _chosen(times: Times, target: Target) -> tuple[str, ...]:
@@ -112,15 +119,15 @@ def _chosen(times: Times, target: Target) -> tuple[str, ...]:
         raise CollectError(f"{target.name} {target.address}: option {error}") from error
 
 
-def _read_address(text: str) -> Address:
+def _read_address(text: str, times: str) -> Address:
     oid, _, pattern = text.partition(" ")
     if text != AGENT and not re.fullmatch(r"[0-9]+(\.([0-9]+|\{\w+\}))+", oid):
         raise ValueError(f"{text!r} does not begin with an OID")
     if not pattern:
-        return Address(oid, None)
+        return Address(oid, None, times)
     if not re.fullmatch(r"/.+/", pattern):
         raise ValueError(f"{text!r}: the pattern stands between slashes")
-    return Address(oid, re.compile(pattern[1:-1], re.DOTALL))
+    return Address(oid, re.compile(pattern[1:-1], re.DOTALL), times)
 
 
 def first_value(

@@ -91,6 +91,10 @@ BROKEN = {
         "'wet' is there already", "another name",
     ),
     "cadence without a unit": (point(VALVE) + "poll: {fast: '5'}\n", 9, "poll.fast", "'5' is no duration", "5s"),
+    "cadence of no time": (
+        point(VALVE) + "poll: {fast: 0s}\n", 9, "poll.fast", "0s is finer than a millisecond, or none",
+        "whole milliseconds",
+    ),
     "other name": (point(VALVE).replace("profile: x", "profile: y"), 1, "profile", "'y' is not the file's name", "x"),
     "no rule": (
         point(VALVE) + "derived:\n  - {to: coolant.heat_watts}\n", 10, "derived[0]",

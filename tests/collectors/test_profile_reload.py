@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from collectors.collector import Target
+from collectors.poller import slot_ns
 from collectors.profile import Library
 from collectors.runtime import Fleet, Runtime
 from storage.config import ConfigError
@@ -200,43 +201,87 @@ async def test_running_targets_are_asked_by_the_changed_profile(tmp_path: Path) 
         )
 
 
-async def test_energy_goes_on_when_a_profile_is_read_again_and_a_changed_cadence_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_energy_goes_on_when_a_profile_is_read_again(tmp_path: Path) -> None:
     power = text().replace("coolant.valve_ratio, at: acme_busy", "power.active_watts, at: acme_queue")
-    write(tmp_path, power + "poll: {fast: 100ms}\n")
+    write(tmp_path, power)
     tenth = timedelta(seconds=0.1)
     joules: list[float] = []
+    changed = power + "      - {to: coolant.valve_ratio, at: acme_busy}\n"
 
     def has_grown(point: Point) -> bool:
-        if point.measurement == "power" and point.tags["device"] == "acme-1":
+        if point.measurement == "power":
             joules.append(float(point.fields["integrated_joules_total"]))
         return bool(joules) and joules[-1] > 2.0
 
-    def is_read_again(_: Point) -> bool:
-        return "keep their interval though poll.fast" in caplog.text
+    async with exporter() as url:
+        own = [Target("acme-1", "exposition", url, "acme", interval=tenth)]
+        fleet = Fleet(own, Library([tmp_path]), profiles_every=tenth / 2)
+        await run(
+            fleet,
+            [
+                (has_grown, lambda: write(tmp_path, changed)),
+                (says_of("coolant", "acme-1"), lambda: None),
+                (has_grown, lambda: None),
+            ],
+        )
+    assert joules == sorted(joules)
+
+
+#: ms; 440 is the least that both grids share, so that a stamp seldom lies on either
+BEFORE_MS, AFTER_MS = 88, 110
+
+
+def lies_on(point: Point, interval_ms: int) -> bool:
+    return slot_ns(point.tags["device"], interval_ms * 1_000_000, point.time_ns) == point.time_ns
+
+
+async def test_a_changed_cadence_moves_those_that_have_no_interval_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cadence(milliseconds: int) -> str:
+        return text() + f"poll: {{fast: {milliseconds}ms}}\n"
+
+    write(tmp_path, cadence(BEFORE_MS))
+    before = timedelta(milliseconds=BEFORE_MS)
+    seen: dict[str, list[Point]] = {"named": [], "found": [], "own": []}
+
+    def is_polled(name: str, interval_ms: int, times: int) -> Callable[[Point], bool]:
+        """Say whether the last polls of a target lie on that grid, and on the other one not all of them."""
+        other = BEFORE_MS if interval_ms == AFTER_MS else AFTER_MS
+
+        def check(point: Point) -> bool:
+            if point.measurement == "device":
+                seen[point.tags["device"]].append(point)
+            last = seen[name][-times:]
+            fits = len(last) == times and all(lies_on(p, interval_ms) for p in last)
+            return fits and not all(lies_on(p, other) for p in last)
+
+        return check
 
     async with exporter() as url:
-        own = [
-            Target("acme-1", "exposition", url, "acme", interval=tenth),
-            Target("acme-2", "exposition", url, "acme", interval=2 * tenth),
+        targets = [
+            Target("named", "exposition", url, "acme", interval=before, follows_profile=True),
+            Target("found", "exposition", url, interval=timedelta(seconds=0.5), follows_profile=True),
+            Target("own", "exposition", url, "acme", interval=before),
         ]
-        fleet = Fleet(own, Library([tmp_path]), profiles_every=tenth / 2)
-        with caplog.at_level(logging.WARNING):
+        fleet = Fleet(targets, Library([tmp_path]), profiles_every=before)
+        with caplog.at_level(logging.INFO):
             await run(
                 fleet,
                 [
-                    (has_grown, lambda: write(tmp_path, power + "poll: {fast: 50ms}\n")),
-                    (is_read_again, lambda: None),
-                    (says_of("power", "acme-1"), lambda: None),
-                    (has_grown, lambda: None),
+                    (is_polled("found", BEFORE_MS, 3), lambda: None),
+                    (is_polled("named", BEFORE_MS, 3), lambda: write(tmp_path, cadence(AFTER_MS))),
+                    (is_polled("named", AFTER_MS, 3), lambda: None),
+                    (is_polled("found", AFTER_MS, 3), lambda: None),
+                    (is_polled("own", BEFORE_MS, 3), lambda: None),
                 ],
             )
-    assert joules == sorted(joules)
+    assert all(lies_on(p, BEFORE_MS) for p in seen["own"])
+    for points in seen.values():
+        stamps = [p.time_ns for p in points]
+        assert stamps == sorted(set(stamps))
     [told] = [record.getMessage() for record in caplog.records if "poll.fast" in record.getMessage()]
-    # The other one has an interval of its own.
-    assert told.startswith("1 targets keep")
-    assert ": acme-1;" in told
+    assert told == "1 targets have another interval by poll.fast of their profile: named"
 
 
 def hidden_link(folder: Path) -> None:

@@ -261,6 +261,7 @@ def test_targets_carry_the_site_s_tags_and_their_place(tmp_path: Path) -> None:
     assert (pdu.interval, pdu.timeout) == (timedelta(seconds=10), timedelta(seconds=2))  # the profile's own cadence
     assert (host.interval, host.profile) == (timedelta(seconds=1), None)
     assert (gateway.interval, gateway.username) == (timedelta(seconds=5), "me")
+    assert (pdu.follows_profile, host.follows_profile, gateway.follows_profile) == (True, False, True)
     assert gateway.password == Secret("p@ss")
     assert "p@ss" not in repr(gateway)
 

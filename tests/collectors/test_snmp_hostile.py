@@ -34,6 +34,7 @@ from collectors.simulator.ber import (
 from collectors.simulator.ber import END_OF_MIB as END
 from collectors.snmp.anchor import Clock
 from collectors.snmp.collector import SnmpCollector
+from collectors.timing import timed
 from storage.duckdb import DuckDBStore
 from storage.point import Point
 
@@ -149,7 +150,8 @@ class Rig:
 
     def open(self) -> SnmpCollector:
         clock = Clock(self._wall_ns, self._monotonic, self._sleep)
-        return SnmpCollector(self.target, load_profile("sonic_snmp"), clock)
+        profile = load_profile("sonic_snmp")
+        return SnmpCollector(timed(self.target, profile), profile, clock)
 
     async def step(self, every: float = 30.0) -> PollResult:
         """Poll at the next instant of the grid of the wall clock."""

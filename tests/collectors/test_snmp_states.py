@@ -9,7 +9,6 @@ import pytest
 from switches import START_NS, Switches, points_of, running_switches, value_of
 
 from collectors.collector import DeviceTimeoutError, PollResult
-from collectors.profile import load_profile
 from collectors.snmp.collector import SnmpCollector
 from storage.duckdb import DuckDBStore
 
@@ -38,9 +37,7 @@ async def step(switches: Switches, opened: SnmpCollector, every_s: float = 30.0)
 
 def impatient(switches: Switches) -> SnmpCollector:
     """Return a collector that waits 5 s: what is silent here stays silent."""
-    profile = load_profile("sonic_snmp")
-    quick = profile.model_copy(update={"poll": profile.poll.model_copy(update={"deadline": "5s"})})
-    return switches.open(NAME, quick, timeout=timedelta(seconds=5))
+    return switches.open(NAME, timeout=timedelta(seconds=5))
 
 
 def received(result: PollResult) -> set[str]:
