@@ -22,7 +22,7 @@ import typer.main
 import tokenwatt
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class Running:
         """Return the address that the command prints once it listens."""
         return self.line(r"http://[\w.]+:\d+").group()
 
-    def stop(self, number: signal.Signals, seconds: float = 30.0) -> Answer:
+    def stop(self, number: signal.Signals, seconds: float = 60.0) -> Answer:
         """Send a signal, wait for the end and return the answer."""
         self.process.send_signal(number)
         return self.end(seconds)
 
-    def end(self, seconds: float = 30.0) -> Answer:
+    def end(self, seconds: float = 60.0) -> Answer:
         """Wait for the end and return the answer."""
         rest, _ = self.process.communicate(timeout=seconds)
         return Answer(self.process.returncode, "".join(self.said) + rest, self.log.read_text())
@@ -82,7 +82,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "240", "NO_COLOR": "1", "PYTHONPATH": str(ROOT), **more}
 
 
-def run(*arguments: object, seconds: float = 60.0, cwd: Path = ROOT, **variables: str) -> Answer:
+def run(*arguments: object, seconds: float = 100.0, cwd: Path = ROOT, **variables: str) -> Answer:
     """Run `tokenwatt` in a process of its own to its end."""
     command = [sys.executable, "-m", "tokenwatt", *map(str, arguments)]
     done = subprocess.run(

@@ -8,7 +8,7 @@ from collectors.simulator.service import Device
 from storage.config import Secret
 
 
-def target_of(device: Device, *, timeout: timedelta = timedelta(seconds=10)) -> Target:
+def target_of(device: Device, *, timeout: timedelta = timedelta(seconds=60)) -> Target:
     """Return the target that polls this device."""
     url = parse_target_url(device.url)
     return Target(

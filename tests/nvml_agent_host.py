@@ -69,15 +69,21 @@ class Host:
         assert watch is not None
         return set(watch._boards)
 
+    def registrations(self) -> int:
+        """Return how often a board was registered for events; what comes before is not told."""
+        watch = self.driver._watch
+        assert watch is not None
+        return int(watch._calls.counts["nvmlDeviceRegisterEvents"][0])
+
     @staticmethod
     def until(is_so: Callable[[], bool]) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not is_so() and time.monotonic() < end:
             time.sleep(0.01)
 
     def wait_for(self, wanted: Callable[[dict[str, Any]], bool], seconds: float = 0.2) -> dict[str, Any]:
         """Return the first answer that fits; the event thread runs on the system's clock."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             answer = self.after(seconds)
             if wanted(answer):

@@ -21,6 +21,7 @@ from collectors.simulator import nvml as simulator
 from collectors.simulator.factory import Factory
 from collectors.simulator.layout import build_layout
 from collectors.simulator.nvml_python import STATE, STEP_SECONDS
+from collectors.simulator.service import Service
 
 SCENARIO = "nvml.scenario"
 FORBIDDEN = "nvml.forbidden"
@@ -53,6 +54,11 @@ def nvml_host(directory: Path, *, seconds: float = 60.0) -> Path:
     columns = simulator.read_columns(factory, host)
     simulator.replace_file(directory / STATE, simulator.encode_state(factory, host, columns))
     return library
+
+
+async def start_simulator(factory: Factory, directory: Path) -> Service:
+    """Start the simulator with a library that it built before: the compiler takes a second of the CPU each time."""
+    return await simulator.start(factory, time.time, directory, await asyncio.to_thread(_library))
 
 
 #: answers expressions over `n` (pynvml) and `h` (the handles of the boards at the start), one per line, in JSON

@@ -1,12 +1,13 @@
 """System programs that tests talk to for real: find them, start them on a free port, stop them."""
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,18 @@ def program(name: str) -> Path:
     return Path(found)
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listened on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """Return a port of 127.0.0.1 that nobody has, for a server that is told its port or for one that is not there.
+
+    It lies below those that the system gives to a socket that names none, and each worker of the tests has a range of
+    its own: nobody takes it before it is used.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 12_000 + 2_000 * (worker % 10) + secrets.randbelow(2_000)
+        with socket.socket(socket.AF_INET, kind) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:
@@ -52,13 +59,14 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0, what: str = "the condition") -> None:
     """Wait until `condition()` is true; fail the test when that takes too long."""
-    deadline = time.monotonic() + seconds
+    deadline, pause_s = time.monotonic() + seconds, 0.02
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"{what} did not come true in {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        pause_s = min(1.25 * pause_s, 0.25)  # whom it asks has work of its own
 
 
 @contextmanager
@@ -77,6 +85,6 @@ def running(command: Sequence[str | Path], ready: Callable[[], object]) -> Itera
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -68,13 +68,20 @@ class Simulated:
 
     def copy(self, folder: Path) -> Path:
         """Write the site's file again, for a store of its own in that folder; return its path."""
-        # Devices on a busy machine answer late.
-        targets = [{**target, "timeout": "20s"} for target in self.site["collectors"]["targets"]]
+        targets = [patient(target) for target in self.site["collectors"]["targets"]]
         collectors = {**self.site["collectors"], "targets": targets, "inventory": str(self.folder / "inventory.csv")}
         path = folder / "site.yaml"
         path.write_text(yaml.safe_dump({**self.site, "collectors": collectors}))
         path.chmod(0o600)
         return path
+
+
+def patient(target: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the target with the time that devices on a busy machine need, for each request too."""
+    url = target["url"]
+    if url.startswith("modbus://"):
+        url += f"{'&' if '?' in url else '?'}timeout=20s"
+    return {**target, "url": url, "timeout": "20s"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +95,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
 
 def assert_ended(processes: set[int]) -> None:
     assert processes
-    until(lambda: not any(map(lives, processes)), 30, "the processes that it started to end")
+    until(lambda: not any(map(lives, processes)), 60, "the processes that it started to end")
 
 
 def status(url: str) -> int:
@@ -271,7 +278,7 @@ def test_probe_takes_switches_of_the_protocol(tokenwatt: Tokenwatt, simulated: S
 
 
 def test_probe_prints_a_table(simulated: Simulated) -> None:
-    answer = run("probe", simulated.target("modbus")["url"])
+    answer = run("probe", patient(simulated.target("modbus"))["url"], "--timeout", LISTEN)
     assert answer.code == 0
     blocks = re.split(r"(?m)^(?=\w)", answer.out)
     whole = [block for block in blocks if block.startswith("power ") and "circuit=total" in block]
@@ -283,7 +290,7 @@ def test_probe_prints_a_table(simulated: Simulated) -> None:
 
 
 def test_probe_prints_the_buckets_of_a_histogram_on_one_line(simulated: Simulated) -> None:
-    answer = run("probe", simulated.target("http")["url"])
+    answer = run("probe", simulated.target("http")["url"], "--timeout", LISTEN)
     assert answer.code == 0
     lines = answer.out.splitlines()
     (at,) = (i for i, line in enumerate(lines) if line.startswith("inference_latency") and "metric=ttft" in line)
@@ -324,8 +331,8 @@ def test_collect_fills_the_store_and_ends_cleanly_with_sigterm(simulated: Simula
     names = {target["name"] for target in simulated.site["collectors"]["targets"]}
     with started("collect", "--config", config, log=log) as collect:
         collect.line(f"collecting from {len(names)} targets")
-        polled = grown(store, lambda: names == {row["device"] for row in peek(store, "device")})
-        until(polled, 60, "each device to be polled")
+        polled = grown(store, lambda: names == {row["device"] for row in peek(store, "device") if row["up"]})
+        until(polled, 120, "each device to answer")
         children = offspring(collect.process.pid)
         answer = collect.stop(signal.SIGTERM)
     assert (answer.code, answer.err) == (0, "")
@@ -349,7 +356,7 @@ def test_up_serves_and_a_second_one_is_told_what_to_do(simulated: Simulated, tmp
         assert str(tmp_path / "tokenwatt.duckdb") in second.err
         assert f"pid {first.process.pid}" in second.err
         assert "stop the other one" in second.err
-        until(lambda: seen(url), 60, "all GPUs to be seen")
+        until(lambda: seen(url), 120, "all GPUs to be seen")
         children = offspring(first.process.pid)
         answer = first.stop(signal.SIGINT)
     assert (answer.code, answer.err) == (0, "")
@@ -357,20 +364,30 @@ def test_up_serves_and_a_second_one_is_told_what_to_do(simulated: Simulated, tmp
     with started("serve", "--config", config, "--port", 0, log=tmp_path / "serve.log") as serve:
         url = serve.url()
         assert status(f"{url}/healthz") == 200
-        until(lambda: seen(url), 60, "what `up` has stored to be shown")
+        # Samples are too old to be shown after 15 s, which a start may take; racks are four and one with a PDU.
+        until(lambda: racks(url) == 5, 120, "the racks that `up` has stored to be shown")
         answer = serve.stop(signal.SIGINT)
     assert (answer.code, answer.err) == (0, "")
 
 
-def seen(url: str) -> bool:
-    """Return whether the dashboard has seen a GPU."""
+def snapshot(url: str) -> Mapping[str, Any]:
+    """Return what the dashboard shows, of nothing while it shows nothing."""
     try:
-        with urlopen(f"{url}/api/v1/snapshot", timeout=30) as response:  # our own loopback address
-            numbers = json.load(response)["numbers"]
+        with urlopen(f"{url}/api/v1/snapshot", timeout=60) as response:  # our own loopback address
+            return cast("Mapping[str, Any]", json.load(response))
     except HTTPError as error:  # 503: no snapshot yet
         error.close()
-        return False
-    return (numbers.get("gpus_seen", {}).get("value") or 0) > 0
+        return {"numbers": {}, "site": {}}
+
+
+def seen(url: str) -> bool:
+    """Return whether the dashboard has seen a GPU."""
+    return (snapshot(url)["numbers"].get("gpus_seen", {}).get("value") or 0) > 0
+
+
+def racks(url: str) -> int:
+    """Return the number of racks that the dashboard knows."""
+    return int(snapshot(url)["site"].get("racks", 0))
 
 
 def test_a_port_in_use_ends_with_1_and_the_way_out(tmp_path: Path) -> None:
@@ -394,7 +411,7 @@ def test_simulate_ends_cleanly_with_sigterm(tmp_path: Path) -> None:
         control = json.loads((tmp_path / "site" / "control.json").read_text())
         assert control["pid"] == simulator.process.pid
         assert simulator.stop(signal.SIGTERM) == Answer(0, "ready\n", "")
-    assert not listens(urlsplit(control["url"]).port or 0)
+    until(lambda: not listens(urlsplit(control["url"]).port or 0), what="its port to be closed")
 
 
 def test_simulate_as_a_child_ends_with_its_standard_input(tmp_path: Path) -> None:
@@ -442,23 +459,29 @@ def test_a_demo_leaves_its_data_where_told_and_nothing_else(tmp_path: Path, keep
         "demo", "--gpus", 8, "--port", 0, *options, log=tmp_path / "stderr.log", TMPDIR=str(temporary)
     ) as demo:
         url = demo.url()
-        until(lambda: not keep or seen(url), 60, "the demo to see its GPUs")
+        until(lambda: not keep or seen(url), 120, "the demo to see its GPUs")
         children = offspring(demo.process.pid)
         answer = demo.stop(signal.SIGINT)
-    assert (answer.code, answer.err) == (0, "")
+    assert (answer.code, [line for line in answer.err.splitlines() if not is_of_health(line)]) == (0, [])
     assert_ended(children)
     assert list(temporary.iterdir()) == []
     assert kept.exists() == keep
     if keep:
-        assert {row["up"] for row in rows(kept / "tokenwatt.duckdb", "device")} == {1}
+        health = rows(kept / "tokenwatt.duckdb", "device")
+        assert {row["device"] for row in health if row["up"]} == {row["device"] for row in health}
         assert run("check", kept / "site.yaml").code == 0
+
+
+def is_of_health(line: str) -> bool:
+    """Return whether a line of the log says that a device was lost or is back: a busy machine misses a second."""
+    return re.search(r"^(WARNING|INFO) .*(timeout|no (complete )?answer|answers again)", line) is not None
 
 
 def test_a_demo_stopped_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with started("demo", "--gpus", 8, "--port", 0, log=tmp_path / "stderr.log", TMPDIR=str(temporary)) as demo:
-        until(lambda: offspring(demo.process.pid), 30, "the demo to start its factory")
+        until(lambda: offspring(demo.process.pid), 60, "the demo to start its factory")
         children = offspring(demo.process.pid)
         assert demo.stop(signal.SIGTERM).code == 130
     assert_ended(children)

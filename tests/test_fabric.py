@@ -35,7 +35,7 @@ class Site:
     door: str
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             return json.load(answer)
 
     def ready(self) -> bool:
@@ -57,7 +57,7 @@ class Site:
     def ask(self, method: str, path: str, body: object = None) -> None:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.door + path, data, {"Content-Type": "application/json"}, method=method)
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
 
 @pytest.fixture(scope="module")

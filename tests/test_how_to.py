@@ -69,7 +69,7 @@ def see_it_polled(folder: Path) -> None:
     database = folder / "tokenwatt.duckdb"
     with started("up", "--config", folder / "site.yaml", "--port", "0", log=folder / "up.log") as product:
         product.line("TokenWatt is up")
-        until(grown(database, lambda: bool(peek(database, "coolant"))), seconds=30)
+        until(grown(database, lambda: bool(peek(database, "coolant"))))
     stored = [row for row in rows(database, "coolant") if row.get("temperature_celsius") == 32.5]
     assert {(row["device"], row["loop"], row["point"]) for row in stored} == {("cdu-7", "tcs", "supply")}
 

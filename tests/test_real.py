@@ -51,7 +51,7 @@ class Machine:
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("real")
-    made = Machine(folder / "site.yaml", free_udp_port(), free_port(), free_port())
+    made = Machine(folder / "site.yaml", free_port(socket.SOCK_DGRAM), free_port(), free_port())
     write_site(made)
     with ExitStack() as stack:
         stack.enter_context(running(agent_command(folder, made.snmp_port), lambda: agent_answers(made.snmp_port)))
@@ -96,13 +96,6 @@ def agent_command(folder: Path, port: int) -> list[str | Path]:
     )
     setting = ["env", f"SNMP_PERSISTENT_DIR={folder}", f"SNMPCONFPATH={folder}", "MIBS="]
     return [*setting, program("snmpd"), "-f", "-C", "-c", conf, "-Lf", folder / "snmpd.log", "-r"]
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def agent_answers(port: int) -> bool:
@@ -194,7 +187,7 @@ def test_probe_of_snmpd_shows_this_machine_s_interfaces(machine: Machine, probe:
     assert 0 < loopback["rx_bytes_total"] <= high
     assert loopback["oper_up"] == 1
     uptime = float(Path("/proc/uptime").read_text().split()[0])
-    assert fields_of(points, "switch")["uptime_seconds"] == pytest.approx(uptime, abs=10)
+    assert fields_of(points, "switch")["uptime_seconds"] == pytest.approx(uptime, abs=60)
 
 
 @pytest.mark.parametrize("device", ["URL", "node-1"])
@@ -224,7 +217,7 @@ def test_collect_stores_what_all_of_them_say(machine: Machine, tmp_path: Path) -
     secrets = {"TEST_AUTH": AUTH, "TEST_PRIV": PRIV}
     with started("collect", "--config", machine.config, log=tmp_path / "stderr.log", **secrets) as collect:
         collect.line("collecting from 4 targets")
-        until(grown(store, lambda: heard_twice(store)), 60, "each device to be heard twice")
+        until(grown(store, lambda: heard_twice(store)), 120, "each device to be heard twice")
         answer = collect.stop(signal.SIGTERM)
     assert answer.code == 0
     assert [line for line in answer.err.splitlines() if not line.startswith("INFO ")] == []

@@ -1,6 +1,7 @@
 """A TCP relay between a client and a server that keeps what passed, and whose plug can be pulled."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -10,7 +11,11 @@ class Wire:
 
     def __init__(self, server_port: int) -> None:
         self.server_port = server_port
-        self.port = 0
+        # It never listens: it keeps the port ours while the plug is pulled, and who connects then is refused.
+        self._keeper = socket.socket()
+        self._keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._keeper.bind(("127.0.0.1", 0))
+        self.port: int = self._keeper.getsockname()[1]
         #: what clients sent, one buffer per connection
         self.sent: list[bytearray] = []
         self._server: asyncio.Server | None = None
@@ -18,8 +23,7 @@ class Wire:
 
     async def plug(self) -> None:
         """Listen; again on the same port after `pull`."""
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port, reuse_port=True)
 
     async def pull(self) -> None:
         """Stop listening and break all connections."""
@@ -31,6 +35,10 @@ class Wire:
         if self._server is not None:
             await self._server.wait_closed()
             self._server = None
+
+    def close(self) -> None:
+        """Give the port back, after `pull`."""
+        self._keeper.close()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -75,3 +83,4 @@ async def tapped(server_port: int) -> AsyncIterator[Wire]:
         yield wire
     finally:
         await wire.pull()
+        wire.close()

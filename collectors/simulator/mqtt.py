@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amqtt.broker import Broker
-
+from collectors.simulator.broker import Broker
 from collectors.simulator.factory import Factory
 from collectors.simulator.layout import FEEDS, Layout
 from collectors.simulator.service import Device, Service

@@ -109,10 +109,18 @@ async def build_library(directory: Path) -> Path | None:
     return library
 
 
-async def start(factory: Factory, clock: Callable[[], float] = time.time, directory: Path = Path()) -> Service:
-    """Put a library and a state file per NVML host under `directory` and keep the states fresh."""
+async def start(
+    factory: Factory,
+    clock: Callable[[], float] = time.time,
+    directory: Path = Path(),
+    library: Path | None = None,
+) -> Service:
+    """Put a library, `library` or one that is built now, and a state file per NVML host under `directory`.
+
+    The states are kept fresh.
+    """
     hosts = [host for host in factory.layout.hosts if host.gpu_source == "nvml"]
-    library = (await build_library(directory) if hosts else None) or _STAND_IN
+    library = library or (await build_library(directory) if hosts else None) or _STAND_IN
     devices = []
     for host in hosts:
         own = (directory / host.name).resolve()

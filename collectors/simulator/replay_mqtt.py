@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from amqtt.broker import Broker
+from collectors.simulator.broker import Broker
 
 _REPEAT_SECONDS = 0.1
 #: in place of a number: the present time in milliseconds, for heartbeats and time stamps

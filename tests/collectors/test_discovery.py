@@ -371,10 +371,11 @@ async def test_targets_come_go_and_change_while_the_others_go_on() -> None:
 
         name = {each: f"{server.address}/{each}/metrics" for each in "abc"}
         fixed = Target(
-            "own", "exposition", f"http://{server.address}/own/metrics", "vllm", interval=timedelta(seconds=0.5)
-        )
+            "own", "exposition", f"http://{server.address}/own/metrics", "vllm",
+            interval=timedelta(seconds=0.5), timeout=timedelta(seconds=20),
+        )  # fmt: skip
         listed(("a", "A01"), ("b", "A01"))
-        found = target_list(http_sd=server.url, refresh="1s", profile="vllm", interval="500ms")
+        found = target_list(http_sd=server.url, refresh="1s", profile="vllm", interval="500ms", timeout="20s")
         async with running([found], [fixed]) as run:
             await run.until(lambda: run.health() == {"own", name["a"], name["b"]})
             encode(run.points)  # the store takes them

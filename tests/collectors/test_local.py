@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from nvml_scenario import start_simulator
 from services import free_port
 
 from collectors.inventory import load_inventory
@@ -151,7 +152,7 @@ def test_nvml_tells_its_boards_or_why_not(tmp_path: Path) -> None:
     factory = Factory(build_layout(8), seed=1, start=time.time())
 
     async def start() -> None:
-        await (await nvml.start(factory, time.time, tmp_path)).close()  # the library and its state stay
+        await (await start_simulator(factory, tmp_path)).close()  # the library and its state stay
 
     asyncio.run(start())
     library = str(tmp_path / factory.layout.hosts[0].name / nvml.LIBRARY)

@@ -1,15 +1,16 @@
 """The Modbus collector against pymodbus' own server, and against servers that break the protocol."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from modbus_bus import all_but, answering
+from modbus_bus import MemoryLoop, Request, all_but_in_memory, answering, frame, registers, run_in_memory
 from pymodbus.pdu import ModbusPDU
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
+from services import free_port
 
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, PollResult, ProtocolError, Target
 from collectors.modbus import collector as modbus
@@ -226,8 +227,7 @@ def test_a_profile_with_an_address_that_cannot_be_is_refused_before_anything_is_
 
 
 async def test_a_closed_port_is_told_as_refused() -> None:
-    async with bus({1: {0: 0}}) as server:
-        port = server.port
+    port = free_port()
     with pytest.raises(DeviceRefusedError, match=rf"dev-1 127\.0\.0\.1:{port}: connect"):
         await polled(port, profile(watts(0, "a")))
 
@@ -243,10 +243,10 @@ async def test_an_answer_of_another_length_is_a_protocol_error() -> None:
         return b"\x03\x02\x00\x01"  # one register, whatever was asked
 
     async with answering(short) as port:
-        connection = Connection(target(port), 1.0)
+        connection = Connection(target(port), 20.0)
         await connection.open()
         with pytest.raises(ProtocolError, match=r"unit 1 holding 10: asked function 3 for 2 values .* in 2"):
-            await connection.read(1, Address(3, 10, 2), 1.0)
+            await connection.read(1, Address(3, 10, 2), 20.0)
         connection.close()
 
 
@@ -259,14 +259,17 @@ class Time:
             monkeypatch.setattr(f"{module}.now", lambda: asyncio.get_running_loop().time() + self.ahead)
 
 
-async def test_a_silent_unit_is_asked_again_after_its_neighbours_and_then_left_alone() -> None:
+def test_a_silent_unit_is_asked_again_after_its_neighbours_and_then_left_alone() -> None:
     asked: list[int] = []
-    async with answering(all_but(2, asked)) as port:
+
+    async def work(loop: MemoryLoop) -> tuple[PollResult, PollResult]:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
-        collector = modbus.open_collector(target(port, timeout="1s"), what)
-        first = await collector.poll(1)
-        second = await collector.poll(2)
+        collector = modbus.open_collector(target(502, timeout="1s"), what)
+        first, second = await collector.poll(1), await collector.poll(2)
         await collector.aclose()
+        return first, second
+
+    first, second = run_in_memory(all_but_in_memory(2, asked), work)
     assert asked == [1, 2, 3, 2, 1, 3]
     assert first.missing == ("unit 2 holding:10: timeout",)
     assert second.missing == ("unit 2 holding:10: silent in 1 polls in a row",)
@@ -432,43 +435,44 @@ def test_wrong_options_of_a_target_are_named(options: dict[str, str], reason: st
         modbus.open_collector(target(502, **options), profile(watts(10, "input")))
 
 
-async def test_one_silent_unit_costs_its_neighbours_no_value() -> None:
+def test_one_silent_unit_costs_its_neighbours_no_value() -> None:
     asked: list[int] = []
-    async with answering(all_but(2, asked)) as port:
+
+    async def work(loop: MemoryLoop) -> tuple[PollResult, PollResult]:
         what = profile(watts(10, "input"), each={"units": [1, 2, 3]})
-        collector = modbus.open_collector(target(port, timeout="1s", retries="0"), what)
+        collector = modbus.open_collector(target(502, timeout="1s", retries="0"), what)
         first = await collector.poll(1)
         asked.clear()
         second = await collector.poll(2)
         await collector.aclose()
-    for result in (first, second):
+        return first, second
+
+    for result in run_in_memory(all_but_in_memory(2, asked), work):
         assert {p.tags["circuit"] for p in result.points} == {"psu-1", "psu-3"}
         assert len(result.missing) == 1
     assert asked == [1, 3]
 
 
-async def test_a_device_that_accepts_and_never_answers_times_out_within_its_deadline() -> None:
-    async def nothing(unit: int, pdu: bytes) -> None:
-        return None
+def test_a_device_that_accepts_and_never_answers_times_out_within_its_deadline() -> None:
+    async def work(loop: MemoryLoop) -> float:
+        with pytest.raises(DeviceTimeoutError, match=r"dev-1 127\.0\.0\.1:502: unit 1 holding 10: timeout"):
+            await polled(502, profile(watts(10, "input")), timeout="100ms")
+        return loop.time()
 
-    async with answering(nothing) as port:
-        started = asyncio.get_running_loop().time()
-        with pytest.raises(DeviceTimeoutError, match=r"dev-1 127\.0\.0\.1:\d+: unit 1 holding 10: timeout"):
-            await polled(port, profile(watts(10, "input")), timeout="100ms")
-        assert asyncio.get_running_loop().time() - started < 20.0
+    assert 0.1 <= run_in_memory(lambda _: [], work) < 20.0
 
 
-async def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
-    async def one(unit: int, pdu: bytes) -> bytes | None:
-        return b"\x03\x02\x00\x07" if unit in (1, 6) else None
+def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
+    def one(request: Request) -> Sequence[bytes]:
+        transaction, unit, _ = request
+        return [frame(transaction, unit, registers(3, 7))] if unit in (1, 6) else []
 
     total = Derived(to="power.active_watts", sum={"circuit": "psu-*"}, tags={"circuit": "total"})
     what = profile(watts(10, "input"), each={"units": [1, 2, 3, 4, 5, 6], "probe": "holding:10"}, derived=(total,))
-    async with answering(one) as port:
+
+    async def work(loop: MemoryLoop) -> PollResult:
         # The time left allows some two silent units in each poll.
-        short = Target(
-            "dev-1", "modbus", f"127.0.0.1:{port}", timeout=timedelta(seconds=2), options={"timeout": "600ms"}
-        )
+        short = Target("dev-1", "modbus", "127.0.0.1:502", timeout=timedelta(seconds=2), options={"timeout": "700ms"})
         collector = modbus.open_collector(short, what)
         first = await collector.poll(1)
         assert {p.tags["circuit"] for p in first.points} == {"psu-1"}
@@ -477,4 +481,6 @@ async def test_no_sum_is_made_before_every_unit_id_was_asked_once() -> None:
             while (result := await collector.poll(2)).missing:
                 pass
         await collector.aclose()
-    assert of(result, "power", circuit="total").fields == {"active_watts": 14.0}
+        return result
+
+    assert of(run_in_memory(one, work), "power", circuit="total").fields == {"active_watts": 14.0}

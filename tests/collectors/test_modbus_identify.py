@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from modbus_bus import answering, registers
+from modbus_bus import MemoryLoop, all_but_in_memory, answering, registers, run_in_memory
+from services import free_port
 
 from collectors.collector import CollectError, DeviceRefusedError, DeviceTimeoutError, Target, UnknownDeviceError
 from collectors.modbus import collector as modbus
@@ -55,28 +56,22 @@ async def test_a_device_that_answers_and_fits_nothing_is_unknown() -> None:
             await modbus.identify(target(port), candidates())
 
 
-async def test_a_silent_unit_is_asked_once_for_all_profiles() -> None:
+def test_a_silent_unit_is_asked_once_for_all_profiles() -> None:
     asked: list[int] = []
-
-    async def silent(unit: int, pdu: bytes) -> None:
-        asked.append(unit)
-
     ours = [profile for profile in candidates() if profile.match["units"] == [1]]
     assert len(ours) > 3
-    async with answering(silent) as port:
+
+    async def work(loop: MemoryLoop) -> None:
         with pytest.raises(DeviceTimeoutError, match=r"unit 1 .*timeout; no unit of the profiles .* answers"):
-            await modbus.identify(replace(target(port), timeout=timedelta(seconds=1)), ours)
+            await modbus.identify(replace(target(502), timeout=timedelta(seconds=1)), ours)
+
+    run_in_memory(all_but_in_memory(1, asked), work)
     assert asked == [1]
 
 
 async def test_nobody_at_the_address_is_told_as_refused() -> None:
-    async def never(unit: int, pdu: bytes) -> None:
-        raise AssertionError
-
-    async with answering(never) as port:
-        pass
     with pytest.raises(DeviceRefusedError, match="connect"):
-        await modbus.identify(target(port), candidates())
+        await modbus.identify(target(free_port()), candidates())
 
 
 async def test_a_wrong_unit_is_refused_before_anything_is_sent() -> None:

@@ -250,8 +250,12 @@ async def test_an_old_value_is_missing(opened: Callable[..., Collector], publish
     collector = opened(stale_after="300ms")
     await collector.poll(1)
     await describe(publisher, "Rack", "RackPower", "kW")
-    await tell(publisher, "Rack", "RackPower", 100.0)
-    await until(lambda: collector.poll(2), lambda r: r.points)
+
+    async def told() -> PollResult:
+        await tell(publisher, "Rack", "RackPower", 100.0)
+        return await collector.poll(2)
+
+    await until(told, lambda r: r.points)
     result = await until(lambda: collector.poll(3), lambda r: not r.points)
     assert result.missing == ("Rack/RackPower/dc1/x: stale",)
 
@@ -260,7 +264,6 @@ async def test_a_silent_bms_fails_the_poll_until_its_heart_beats_again(
     opened: Callable[..., Collector], publisher: aiomqtt.Client
 ) -> None:
     collector = opened(heartbeat_limit="300ms")
-    await collector.poll(1)
 
     async def error() -> str:
         try:

@@ -215,7 +215,7 @@ def test_board_whose_handle_changed_is_watched_anew(host: Host) -> None:
     watch.watch({uuids[0]: handles[1]})
     host.until(lambda: set(watch._boards) == {uuids[0]})
     watch.watch({uuids[0]: handles[2]})
-    host.until(lambda: watch._boards[uuids[0]] is handles[2])
+    host.until(lambda: watch._boards[uuids[0]] is handles[2] and host.registrations() == 10)
     host.say("2 xid 31")
     host.until(lambda: not watch._new.empty())
     assert [(event["gpu"], event["data"]) for event in watch.drain()] == [(uuids[0], 31)]

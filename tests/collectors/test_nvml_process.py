@@ -98,7 +98,12 @@ async def test_first_answer_may_take_longer(
 ) -> None:
     # Without persistence mode opening NVML starts each board; a process killed for that would never come up.
     monkeypatch.setattr(nvml_process, "SILENCE_S", 0.0)
-    await hang(collector, tmp_path)
+    say(tmp_path, "-1 hang 1")
+    poll = asyncio.create_task(collector.poll(TIME_NS))
+    while collector._worker.pid is None:
+        await asyncio.sleep(0.01)
+    poll.cancel()
+    await asyncio.wait([poll])
     pid = collector._worker.pid
     await hang(collector, tmp_path)
     assert collector._worker.pid == pid

@@ -322,7 +322,7 @@ def test_hot_added_board_appears_within_a_minute(host: Host) -> None:
     answer = host.after(1)
     assert len(answer["gpus"]) == 8
     assert host.values(answer, 7)["power_watts"]
-    host.until(lambda: len(host.watched()) == 8)
+    host.until(lambda: host.registrations() == 8)
     host.say("-1 count 8", "7 xid 31")
     assert [e["data"] for e in events(host.wait_for(lambda a: bool(a["events"])))] == [31]
 

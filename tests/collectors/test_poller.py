@@ -37,7 +37,7 @@ async def poller() -> AsyncIterator[Callable[[str], Poller]]:
 
     def make(url: str) -> Poller:
         address = url.removeprefix("mqtt://")
-        target = Target("bms", "mqtt", address, "nvidia_dsx_bms", timedelta(seconds=10), timedelta(seconds=10))
+        target = Target("bms", "mqtt", address, "nvidia_dsx_bms", timedelta(seconds=10), timedelta(seconds=60))
         made.append(Poller(target, Library()))
         return made[-1]
 

@@ -53,17 +53,17 @@ def pages(texts: Mapping[str, str]) -> Handler:
 async def test_a_url_without_a_path_is_enough(library: Library) -> None:
     async with serve(pages({"/v1/metrics": TEXT})) as url:
         target = target_of(url.removesuffix("/metrics"))
-        profile = await find_profile(target, library, 5)
+        profile = await find_profile(target, library, 20)
         assert profile is not None
         assert profile.profile == "alpha"
-        result = await probe(target, profile, 5)
+        result = await probe(target, profile, 20)
     assert [dict(point.fields) for point in result.points] == [{"output_tokens_total": 5}]
 
 
 async def test_each_field_that_is_not_there_is_told_once_with_the_way_to_get_it(library: Library) -> None:
     profile = library.profile("alpha")
     async with serve(pages({"/metrics": TEXT})) as url:
-        result = await probe(target_of(url), profile, 5)
+        result = await probe(target_of(url), profile, 20)
     assert missing(profile, result) == [
         "inference.input_tokens_total: no sample of alpha_prompts: start it with --count",
         "inference.preemptions_total: no sample of alpha_preemptions",
@@ -101,14 +101,14 @@ async def test_an_unknown_server_is_unknown_and_nothing_is_guessed(library: Libr
         with pytest.raises(
             UnknownDeviceError, match=r"its metrics begin with gamma_; profiles tried: alpha \(alpha_\)"
         ):
-            await find_profile(target_of(url), library, 5)
+            await find_profile(target_of(url), library, 20)
 
 
 async def test_a_profile_in_the_target_is_taken_without_asking(library: Library) -> None:
     target = target_of(f"modbus://127.0.0.1:{free_port()}?profile=beta")
-    assert await find_profile(target, library, 5) is library.profile("beta")
+    assert await find_profile(target, library, 20) is library.profile("beta")
 
 
 async def test_nobody_answers(library: Library) -> None:
     with pytest.raises(CollectError, match="cannot connect"):
-        await find_profile(target_of(f"http://127.0.0.1:{free_port()}"), library, 5)
+        await find_profile(target_of(f"http://127.0.0.1:{free_port()}"), library, 20)

@@ -234,7 +234,7 @@ async def test_a_resource_that_never_answers_keeps_the_others_waiting_once(profi
         patch.setattr(Service, "answer", answer)
         async with served() as service:
             options = {**OPTIONS, "max_connections": "1"}
-            target = service.target(options=options, timeout=timedelta(seconds=3))
+            target = service.target(options=options, timeout=timedelta(seconds=4))
             collector = redfish.open_collector(target, profile)
             # It is the first by name, and there is one connection.
             with pytest.raises(DeviceTimeoutError, match="EnvironmentMetrics: timeout"):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from services import program, running
+from services import free_port, program, running
 
 from collectors.collector import AuthenticationError, CollectError, DeviceTimeoutError, ProtocolError, Target
 from collectors.profile import Group, PointSpec, Profile, load_profile
@@ -45,7 +45,7 @@ class Agent:
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """Run snmpd unprivileged on loopback, with a v2c community and a v3 user (SHA-256, AES-128)."""
     folder = tmp_path_factory.mktemp("snmpd")
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     conf = folder / "own.conf"
     conf.write_text(
         f"agentaddress udp:127.0.0.1:{port}\nrocommunity public 127.0.0.1\n"
@@ -56,13 +56,6 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     command += [str(program("snmpd")), "-f", "-C", "-c", str(conf), "-Lf", str(folder / "log"), "-r"]
     with running(command, lambda: udp_answers(port)):
         yield Agent(Target("leaf-9", "snmp", f"127.0.0.1:{port}", username="public", timeout=timedelta(seconds=20)))
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def udp_answers(port: int) -> bool:

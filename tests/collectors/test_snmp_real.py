@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from services import program, running
+from services import free_port, program, running
 
 from collectors.collector import AuthenticationError, DeviceTimeoutError, PollResult, Target, Trap
 from collectors.poller import OK, UNREACHABLE, Poller, open_collector
@@ -69,11 +69,11 @@ class Agent:
             except OSError:
                 return False
 
-    def v2c(self, community: str = "public", timeout_s: float = 5.0) -> Target:
+    def v2c(self, community: str = "public", timeout_s: float = 20.0) -> Target:
         """Return the target that asks it with a community."""
         return self._target(community, timeout_s, {"version": "2c"})
 
-    def v3(self, user: str = "watt", auth: str = AUTH, priv: str = PRIV, timeout_s: float = 5.0) -> Target:
+    def v3(self, user: str = "watt", auth: str = AUTH, priv: str = PRIV, timeout_s: float = 20.0) -> Target:
         """Return the target that asks it over SNMPv3 with SHA-256 and AES-128."""
         options = {"version": "3", "auth": "sha256", "priv": "aes128"}
         return self._target(user, timeout_s, options, Secret(auth), Secret(priv))
@@ -94,9 +94,7 @@ class Agent:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Agent(tmp_path, probe.getsockname()[1])
+    return Agent(tmp_path, free_port(socket.SOCK_DGRAM))
 
 
 async def ask(target: Target, time_ns: int = 0) -> PollResult:
@@ -172,7 +170,7 @@ async def test_what_the_profile_says_of_an_interface_is_what_the_kernel_says(age
     (switch,) = [p for p in result.points if p.measurement == "switch"]
     total = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line).split()[1])
     assert switch.fields["memory_total_bytes"] == total * 1024
-    assert switch.fields["uptime_seconds"] == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=10)
+    assert switch.fields["uptime_seconds"] == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=60)
     assert switch.fields["agent_state"] == 0
 
 

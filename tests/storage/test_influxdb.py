@@ -71,7 +71,7 @@ def wire() -> Iterator[Wire]:
 
 def store_at(url: str) -> InfluxDBStore:
     settings = InfluxDBSettings(
-        url=url, org="factory", bucket="site", token=Secret("t0k3n"), timeout=timedelta(seconds=2)
+        url=url, org="factory", bucket="site", token=Secret("t0k3n"), timeout=timedelta(seconds=20)
     )
     return InfluxDBStore(settings)
 
@@ -233,9 +233,9 @@ def victoria(tmp_path: Path) -> Iterator[str]:
 
 
 def exported(url: str, series: str) -> list[tuple[dict[str, str], list[int], list[float]]]:
-    with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=10) as response:
+    with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=60) as response:
         response.read()
-    with urllib.request.urlopen(f"{url}/api/v1/export?match={quote(series)}", timeout=10) as response:
+    with urllib.request.urlopen(f"{url}/api/v1/export?match={quote(series)}", timeout=60) as response:
         lines = [json.loads(line) for line in response]
     return [(line["metric"], line["timestamps"], line["values"]) for line in lines]
 

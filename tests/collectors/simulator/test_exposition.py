@@ -65,7 +65,7 @@ class Site:
             assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             return await response.text()
 
-    async def poll(self, name: str, timeout: timedelta = timedelta(seconds=10)) -> PollResult:
+    async def poll(self, name: str, timeout: timedelta = timedelta(seconds=20)) -> PollResult:
         device = self.device(name)
         opened = collector.open_collector(target_of(device, timeout=timeout), load_profile(device.profile or ""))
         try:

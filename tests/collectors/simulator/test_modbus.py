@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -150,33 +151,33 @@ async def test_a_failed_supply_gives_its_load_to_the_others(site: Site) -> None:
 
 
 async def test_a_silent_shelf_times_out_and_comes_back(site: Site) -> None:
-    shelf = site.open("shelf-a01", options={"timeout": "50ms"})
-    await shelf.poll(START_NS)
+    shelf = site.open("shelf-a01", options={"timeout": "250ms"})
+
+    async def whole() -> PollResult:
+        """A busy machine may take longer than that for one answer, and such a unit is left alone for a while."""
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(DeviceTimeoutError):
+                    if not (result := await shelf.poll(START_NS)).missing:
+                        return result
+                await asyncio.sleep(0.05)
+
+    await whole()
     site.factory.silent.add("shelf-a01")
     with pytest.raises(DeviceTimeoutError, match=r"shelf-a01 127\.0\.0\.1:\d+: unit 208 holding \d+: timeout"):
         await shelf.poll(START_NS)
     site.factory.silent.clear()
-
-    async def poll_again() -> PollResult | None:
-        try:
-            return await shelf.poll(START_NS)
-        except DeviceTimeoutError:
-            return None
-
-    async with asyncio.timeout(60):
-        while (result := await poll_again()) is None or result.missing:
-            await asyncio.sleep(0.05)
-    assert of(result, "power", circuit="total", side="input")
+    assert of(await whole(), "power", circuit="total", side="input")
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(site: Site) -> None:
     site.factory.slow["shelf-a01"] = 0.1
     first, second, *_ = site.factory.layout.shelves[0].units
-    connection = Connection(target_of(site.device("shelf-a01")), timeout_s=2.0)
+    connection = Connection(target_of(site.device("shelf-a01")), timeout_s=20.0)
     await connection.open()
     with pytest.raises(DeviceTimeoutError):
         await connection.read(first, Address(3, 87, 1), 0.05)
-    [raw] = await connection.read(second, Address(3, 87, 1), 2.0)
+    [raw] = await connection.read(second, Address(3, 87, 1), 20.0)
     watts = site.factory.state.shelves.psu_input_watts[0]
     assert raw == round(float(watts[1]) * 8)
     assert raw != round(float(watts[0]) * 8)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -137,7 +138,6 @@ async def test_a_leak_and_new_power_come_with_the_next_period(site: Site) -> Non
 async def test_a_silent_bms_is_noticed_by_its_heart(site: Site) -> None:
     bms = site.open(heartbeat_limit="500ms")
     site.factory.silent.add("bms")
-    await bms.poll(1)
     with pytest.raises(DeviceTimeoutError, match="BMS silent"):
         await polled_until_it_fails(bms)
 
@@ -152,6 +152,23 @@ async def test_a_broken_line_to_the_broker_mends(site: Site) -> None:
         await wire.plug()
         await until(lambda: bms.poll(3), is_whole)
         await bms.aclose()
+
+
+async def test_who_connects_and_says_nothing_is_let_go() -> None:
+    """A connection that the broker forgets is an error of whichever test runs when its socket is collected."""
+    service = await simulator.start(Factory(build_layout(8), seed=1, start=START), lambda: START)
+    address = "127.0.0.1", int(target_of(service.devices[0]).address.rpartition(":")[2])
+    async with asyncio.timeout(60):
+        (hearing, leaving), (waiting, staying) = [await asyncio.open_connection(*address) for _ in range(2)]
+        leaving.write_eof()
+        assert await hearing.read() == b""
+        await service.close()
+        with suppress(ConnectionError):
+            assert await waiting.read() == b""
+    for writer in (leaving, staying):
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_every_value_has_retained_metadata_as_the_contract_wants(site: Site) -> None:

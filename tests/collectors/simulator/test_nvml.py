@@ -14,6 +14,7 @@ from typing import Any
 import pynvml
 import pytest
 from devices import target_of
+from nvml_scenario import start_simulator
 from services import program
 
 from collectors.nvml import collector
@@ -99,7 +100,7 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     factory = Factory(build_layout(16), seed=1, start=time.time())
-    made = Site(factory, tmp_path, await simulator.start(factory, time.time, tmp_path))
+    made = Site(factory, tmp_path, await start_simulator(factory, tmp_path))
     yield made
     await made.service.close()
 
@@ -122,7 +123,8 @@ def test_library_has_all_calls_and_keeps_its_own_names_to_itself(site: Site) -> 
     assert [name for name in names if not name.startswith("nvml")] == []
 
 
-def test_library_compiles_without_warnings(site: Site, tmp_path: Path) -> None:
+async def test_library_compiles_without_warnings(tmp_path: Path) -> None:
+    assert await simulator.build_library(tmp_path) == tmp_path / simulator.LIBRARY
     # The layouts of the C side are static assertions in the source.
     flags = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{tmp_path}"]
     done = subprocess.run([program("cc"), *flags, *simulator.SOURCES], capture_output=True, text=True, check=False)
@@ -153,7 +155,7 @@ def test_state_is_replaced_whole(tmp_path: Path) -> None:
 async def test_state_follows_the_factory(site: Site) -> None:
     before = site.state.stat().st_mtime_ns
     site.factory.advance(site.factory.state.time + 1)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while site.state.stat().st_mtime_ns == before:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

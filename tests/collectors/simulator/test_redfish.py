@@ -131,13 +131,13 @@ async def test_a_silent_cdu_fails_and_comes_back(site: Site) -> None:
 
 
 async def test_a_slow_cdu_gives_what_came_in_time(site: Site) -> None:
-    cdu = site.open(timeout=timedelta(seconds=3))
+    cdu = site.open()
     await cdu.poll(1)
-    site.factory.slow[site.device.name] = 20.0
-    started = asyncio.get_running_loop().time()
+    site.factory.slow[site.device.name] = 3600.0
+    assert isinstance(cdu, collector.RedfishCollector)
+    cdu._target = replace(cdu._target, timeout=timedelta(seconds=2))
     with pytest.raises(CollectError, match="timeout"):
         await cdu.poll(2)
-    assert asyncio.get_running_loop().time() - started < 15.0
 
 
 async def test_a_restarted_server_is_found_again(site: Site) -> None:

@@ -95,13 +95,15 @@ async def test_site_is_served_described_and_ended_cleanly(tmp_path: Path) -> Non
             truth = await asyncio.to_thread(get, f"{control}/truth?start={begun - 0.2}&end={begun + 1.8}")
         except urllib.error.HTTPError as error:
             error.close()
-            assert time.time() < begun + 20
+            assert time.time() < begun + 60
             await asyncio.sleep(0.1)
     assert 20_000 < truth["gpu_board_joules"] / 2 < 64_000
     process.send_signal(signal.SIGTERM)
-    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, errors.decode()) == (0, "")
-    assert [url for url in remote if answers(url)] == []
+    async with asyncio.timeout(60):
+        while [url for url in remote if answers(url)]:  # another test may have been given one of its ports
+            await asyncio.sleep(0.1)
 
 
 async def test_a_wrong_fault_script_ends_it_before_it_is_ready(tmp_path: Path) -> None:

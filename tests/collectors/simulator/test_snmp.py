@@ -64,10 +64,11 @@ async def site() -> AsyncIterator[Site]:
 
 
 def load_still(name: str) -> Profile:
-    """Return a profile that waits for no refresh: with a clock that stands there is none."""
+    """Return a profile that waits for no refresh, of which a clock that stands brings none, nor beyond its target's."""
     profile = load_profile(name)
     transport = {key: value for key, value in profile.transport.items() if key != "anchor"}
-    return profile.model_copy(update={"transport": transport})
+    poll = profile.poll.model_copy(update={"deadline": "0s"})
+    return profile.model_copy(update={"transport": transport, "poll": poll})
 
 
 def of(result: PollResult, measurement: str, **tags: str) -> Point:
