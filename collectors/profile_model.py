@@ -204,5 +204,6 @@ class Profile(_Strict):
     def __copy__(self) -> Self:
         """Return a profile of its own: what was made of this one need not fit it."""
         copied = super().__copy__()
-        copied.__dict__.pop("_made", None)
+        for made in ("readings", "_made"):
+            copied.__dict__.pop(made, None)
         return copied

@@ -21,8 +21,10 @@ def test_it_is_made_once_for_each_way_to_make_it() -> None:
 def test_a_profile_made_of_another_makes_its_own() -> None:
     profile = load_profile("generic_hvdc_400")
     assert len(profile.once(count_points)) == len(profile.groups) > 1
+    known = len(profile.readings)
     shorter = profile.model_copy(update={"groups": profile.groups[:1]})
     assert len(shorter.once(count_points)) == 1
+    assert len(shorter.readings) == len(profile.groups[0].points) < known
     assert len(profile.once(count_points)) == len(profile.groups)
 
 
