@@ -4,14 +4,15 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from pages import serve
 
 from collectors.collector import Target
 from collectors.poller import slot_ns
@@ -139,20 +140,11 @@ def test_a_file_that_comes_is_a_candidate_once_it_is_right(tmp_path: Path, caplo
     assert [profile.profile for profile in library.of_protocol("exposition")] == ["acme"]
 
 
-@asynccontextmanager
-async def exporter() -> AsyncIterator[str]:
+def exporter() -> AbstractAsyncContextManager[str]:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=PAGE)
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    finally:
-        await runner.cleanup()
+    return serve(metrics)
 
 
 async def run(fleet: Fleet, steps: Sequence[tuple[Callable[[Point], bool], Callable[[], None]]]) -> None:

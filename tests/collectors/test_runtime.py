@@ -5,13 +5,14 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 from aiohttp import web
 from nvml_scenario import start_simulator
+from pages import serve
 
 from collectors.collector import Target
 from collectors.poller import MAINTENANCE, OK, PARTIAL, UNKNOWN, Poller, phase_ns, place, slot_ns
@@ -26,22 +27,12 @@ SECOND = 1_000_000_000
 TOKENS = 'vllm:generation_tokens_total{model_name="m",engine="0"} 42\n'
 
 
-@asynccontextmanager
-async def engine(body: str = TOKENS, delay_s: float = 0.0) -> AsyncIterator[str]:
+def engine(body: str = TOKENS, delay_s: float = 0.0) -> AbstractAsyncContextManager[str]:
     async def metrics(_: web.Request) -> web.Response:
         await asyncio.sleep(delay_s)
         return web.Response(text=body)
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    finally:
-        await runner.cleanup()
+    return serve(metrics)
 
 
 @asynccontextmanager
@@ -164,31 +155,25 @@ async def test_an_unknown_device_is_identified_again_with_the_usual_back_off() -
         asked += 1
         return web.Response(text=page[0])
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    own = Target("e", "exposition", url, timeout=timedelta(seconds=20))
-    poller = Poller(own, Library(), monotonic=lambda: now)
-    for wait in (0, 1, 2, 4):
-        (health,) = await poller.poll(0)
-        assert (health.fields["state"], health.fields["up"], health.tags.get("profile")) == (UNKNOWN, 0, None)
-        assert poller.health.next_try == (now + wait if wait else 0.0)
-        now += wait
-    before = asked
-    now -= 0.5
-    assert (await poller.poll(0))[-1].fields["state"] == UNKNOWN
-    assert asked == before  # it is left alone until its time
-    now += 0.5
-    page[0] = TOKENS
-    (answer, health) = await poller.poll(0)
-    assert answer.fields["output_tokens_total"] == 42
-    assert (health.fields["up"], health.tags["profile"]) == (1, "vllm")
-    assert health.fields["state"] in (OK, PARTIAL)  # the page is a short one
-    await poller.aclose()
-    await runner.cleanup()
+    async with serve(metrics) as url:
+        own = Target("e", "exposition", url, timeout=timedelta(seconds=20))
+        poller = Poller(own, Library(), monotonic=lambda: now)
+        for wait in (0, 1, 2, 4):
+            (health,) = await poller.poll(0)
+            assert (health.fields["state"], health.fields["up"], health.tags.get("profile")) == (UNKNOWN, 0, None)
+            assert poller.health.next_try == (now + wait if wait else 0.0)
+            now += wait
+        before = asked
+        now -= 0.5
+        assert (await poller.poll(0))[-1].fields["state"] == UNKNOWN
+        assert asked == before  # it is left alone until its time
+        now += 0.5
+        page[0] = TOKENS
+        (answer, health) = await poller.poll(0)
+        assert answer.fields["output_tokens_total"] == 42
+        assert (health.fields["up"], health.tags["profile"]) == (1, "vllm")
+        assert health.fields["state"] in (OK, PARTIAL)  # the page is a short one
+        await poller.aclose()
 
 
 async def test_a_host_released_for_maintenance_is_not_a_dead_one(tmp_path: Path) -> None:

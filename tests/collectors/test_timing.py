@@ -3,8 +3,8 @@
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from pages import serve
 
 from collectors.collector import CollectError, Target
 from collectors.poller import open_collector, slot_ns
@@ -85,8 +86,7 @@ async def test_a_poll_of_any_protocol_waits_as_long_as_its_profile_says(protocol
     assert waited > 0.2
 
 
-@asynccontextmanager
-async def slow_exporter(seconds: float, asked: list[int]) -> AsyncIterator[str]:
+def slow_exporter(seconds: float, asked: list[int]) -> AbstractAsyncContextManager[str]:
     """Answer after so many seconds; `asked` takes how many requests were under way with each."""
     under_way = 0
 
@@ -98,15 +98,7 @@ async def slow_exporter(seconds: float, asked: list[int]) -> AsyncIterator[str]:
         under_way -= 1
         return web.Response(text="acme_busy 0.25\n")
 
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    finally:
-        await runner.cleanup()
+    return serve(metrics)
 
 
 async def test_a_deadline_longer_than_the_interval_skips_polls_and_stacks_none(tmp_path: Path) -> None:
