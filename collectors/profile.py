@@ -33,6 +33,7 @@ __all__ = [
     "Raw",
     "list_profiles",
     "load_profile",
+    "refuse_mistakes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -139,8 +140,24 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in paths if _is_file(path)), None)
 
 
+def refuse_mistakes(profile: Profile) -> None:
+    """Refuse a profile that its protocol does not understand, wherever it came from: files are checked as they load.
+
+    Raises:
+        ConfigError: every mistake, with its place in the profile.
+    """
+    file = f"{profile.profile}.yaml"
+    found = [Problem(file, 0, dotted(at), error.reason, error.hint) for at, error in _mistakes_of_protocol(profile)]
+    if found:
+        raise ConfigError(found)
+
+
 def _all_mistakes(profile: Profile, stem: str) -> Iterator[Mistake]:
     yield from mistakes(profile, stem)
+    yield from _mistakes_of_protocol(profile)
+
+
+def _mistakes_of_protocol(profile: Profile) -> Iterator[Mistake]:
     check = getattr(import_module(f"collectors.{profile.protocol}.collector"), "check_profile", None)
     if check is not None:
         yield from check(profile)

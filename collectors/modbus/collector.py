@@ -62,10 +62,9 @@ from collectors.modbus.gateway import Gateway, Gateways
 from collectors.modbus.identify import find
 from collectors.modbus.plan import Row, Unit, make_units, only_unit
 from collectors.modbus.reader import REFUSES, Reader, now
-from collectors.profile import Profile
+from collectors.profile import Profile, refuse_mistakes
 from collectors.timing import first_period_s
-from storage.config import ConfigError, InvalidValueError, Problem, parse_duration
-from storage.document import dotted
+from storage.config import InvalidValueError, parse_duration
 
 __all__ = ["ModbusCollector", "check_profile", "identify", "make_shared", "open_collector"]
 
@@ -230,11 +229,7 @@ def _options(target: Target, profile: Profile) -> Mapping[str, Any]:
 
 def _transport(profile: Profile) -> Mapping[str, Any]:
     """Return the switches of a profile that is written as Modbus wants."""
-    if problems := [
-        Problem(f"{profile.profile}.yaml", 0, dotted(at), error.reason, error.hint)
-        for at, error in check_profile(profile)
-    ]:
-        raise ConfigError(problems)
+    refuse_mistakes(profile)
     return {key: TRANSPORT[key](value) for key, value in profile.transport.items()}
 
 

@@ -51,8 +51,8 @@ from collectors.mqtt.client import Board, Listener, Topics, explain, make_client
 from collectors.mqtt.profile import Transport, check_profile
 from collectors.mqtt.rows import KEYS, Ready, RefusedValueError, Rows, find_wanted, trusted
 from collectors.mqtt.topology import Topology
-from collectors.profile import Profile
-from storage.config import ConfigError, Problem, parse_duration
+from collectors.profile import Profile, refuse_mistakes
+from storage.config import parse_duration
 from storage.point import Point
 
 __all__ = ["MqttCollector", "check_profile", "identify", "open_collector"]
@@ -198,10 +198,7 @@ def _covers(scope: str, values: str, tail: str) -> bool:
 
 def _transport(profile: Profile) -> Transport:
     """Return the profile's transport."""
-    file = f"{profile.profile}.yaml"
-    mistakes = list(check_profile(profile))
-    if mistakes:
-        raise ConfigError([Problem(file, 0, ".".join(map(str, at)), e.reason, e.hint) for at, e in mistakes])
+    refuse_mistakes(profile)
     return Transport.model_validate(profile.transport)
 
 

@@ -51,7 +51,7 @@ from collectors.collector import (
     Target,
 )
 from collectors.decode import Batch
-from collectors.profile import Mistake, PointSpec, Profile, Raw
+from collectors.profile import Mistake, PointSpec, Profile, Raw, refuse_mistakes
 from collectors.redfish.client import Session
 from collectors.redfish.coolant import heat_watts, loop_of
 from collectors.redfish.each import HEAT, Table, fits, mistakes, read_options, read_tables
@@ -59,8 +59,7 @@ from collectors.redfish.events import Hint, Watch
 from collectors.redfish.paths import Path, Resource, fill, look_up, parse_path
 from collectors.redfish.probe import describe, find_profile
 from collectors.redfish.rows import Expander, Finder, Outcome, Row, gather
-from storage.config import ConfigError, Problem, parse_duration
-from storage.document import dotted
+from storage.config import parse_duration
 from storage.point import Point
 
 __all__ = ["RedfishCollector", "check_profile", "examine", "identify", "look_up", "open_collector", "parse_path"]
@@ -277,15 +276,8 @@ def open_collector(target: Target, profile: Profile | None) -> Collector:
     """
     if profile is None:
         raise CollectError(f"{target.name} {target.address}: Redfish needs a profile")
-    profile.once(_refuse_mistakes)
+    profile.once(refuse_mistakes)
     return RedfishCollector(target, profile)
-
-
-def _refuse_mistakes(profile: Profile) -> None:
-    file = f"{profile.profile}.yaml"
-    problems = [Problem(file, 0, dotted(at), wrong.reason, wrong.hint) for at, wrong in check_profile(profile)]
-    if problems:
-        raise ConfigError(problems)
 
 
 async def identify(target: Target, candidates: Sequence[Profile]) -> Profile:
